@@ -1,0 +1,1 @@
+"""Change data capture from live databases into lake tables that are proven to equal their source."""

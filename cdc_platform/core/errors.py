@@ -1,0 +1,67 @@
+"""Errors that tell an operator what happened, where, and what to do.
+
+    CdcError
+    ├── Transient          the same call may succeed later; callers back off and try again, bounded
+    │   └── Conflict       another writer committed first: reload the table and plan again
+    └── Terminal           trying again cannot help: the table (or command) stops until somebody acts
+        ├── SchemaRefused      a value does not fit its column
+        ├── EventRefused       bytes that are no change event of the expected shape
+        ├── OffsetsLost        Kafka no longer holds records that were not yet committed
+        ├── LogTruncated       the committed offset lies beyond the end of the topic
+        └── StreamReplaced     the topic or the cluster is another one than the table was filled from
+
+Nothing between the clients and the asset boundary catches these to carry on: an error that is swallowed
+is a row that is lost.
+"""
+
+from __future__ import annotations
+
+
+class CdcError(Exception):
+    """what: the fact; where: topic, partition, offset, table or file:line; remedy: what to do about it."""
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append(f"where: {self.where}")
+        if self.remedy:
+            parts.append(f"what to do: {self.remedy}")
+        return "\n  ".join(parts)
+
+
+class Transient(CdcError):
+    """May succeed when tried again."""
+
+
+class Conflict(Transient):
+    """Another writer moved the table after our handle was opened."""
+
+
+class Terminal(CdcError):
+    """Needs a person."""
+
+
+class SchemaRefused(Terminal):
+    """A value does not fit the column it belongs to."""
+
+
+class EventRefused(Terminal):
+    """A record that is not a change event of the expected shape."""
+
+
+class OffsetsLost(Terminal):
+    """Retention removed records before they were committed to the lake."""
+
+
+class LogTruncated(Terminal):
+    """The lake is ahead of the topic's end."""
+
+
+class StreamReplaced(Terminal):
+    """Same name, other topic: its offsets mean something else."""

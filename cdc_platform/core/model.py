@@ -1,0 +1,100 @@
+"""Values that travel between the stages: records from the log, changes, commits, receipts.
+
+Frames are columnar and never mutated. ``ranges`` says which offsets a frame stands for, which may be more
+than the rows in it: offsets without a visible record count as delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import polars as pl
+
+from cdc_platform.core.offsets import Offsets, Ranges, Stream
+
+RECORD_SCHEMA = pl.Schema(
+    {
+        "partition": pl.Int32(),
+        "offset": pl.Int64(),
+        "timestamp_ms": pl.Int64(),
+        "key": pl.Binary(),
+        "value": pl.Binary(),
+    }
+)
+
+
+class Kind(StrEnum):
+    """The two lake tables of a source table."""
+
+    CHANGELOG = "changelog"
+    CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Raw records of one topic, ``frame`` in RECORD_SCHEMA, each partition's rows in offset order."""
+
+    stream: Stream
+    frame: pl.DataFrame
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a batch may hold and how often the tables commit.
+
+    A batch is closed by whichever of rows, bytes and age comes first. Seconds throughout.
+    """
+
+    batch_rows: int = 100_000
+    batch_bytes: int = 64 * 1024 * 1024
+    changelog_age: float = 1.0
+    current_age: float = 10.0
+    current_rows: int = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Seconds from the source's commit to the lake's commit, over the rows of one commit or a window."""
+
+    p50: float
+    p95: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A lake table as it was when opened; a commit is made against it and refused if the table moved on.
+
+    ``schema``: all columns, metadata included. ``offsets``: what the table has committed, per partition.
+    ``token``: the adapter's own object.
+    """
+
+    version: int
+    schema: pl.Schema
+    offsets: Offsets
+    token: object = field(repr=False, compare=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one commit did. ``rows_in = sum(applied) + superseded`` always holds.
+
+    ``applied``: rows by operation. ``superseded``: events folded away because a later one of the same key
+    was in the same batch. ``added``: columns the commit added. ``seconds``: duration of the commit.
+    """
+
+    table: str
+    kind: Kind
+    version: int
+    ranges: Ranges
+    rows_in: int
+    applied: Mapping[str, int]
+    superseded: int
+    committed_at: datetime
+    seconds: float
+    lag: Lag | None = None
+    added: tuple[str, ...] = ()

@@ -1,0 +1,93 @@
+"""What the core needs from the outside world: a log to read from and lake tables to write to.
+
+Real adapters live in ``kafka`` and ``lake``; ``lake.memory`` is the executable specification of LakeTable,
+and one contract suite holds every adapter to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import polars as pl
+
+from cdc_platform.core.model import Handle, Records
+from cdc_platform.core.offsets import Offsets, Ranges, Stream
+
+Probe = Callable[[str], None]
+"""Called at the named points of a batch's life. Does nothing in production; crash tests kill the process in it."""
+
+
+def no_probe(point: str) -> None:
+    """The probe of a normal run."""
+    del point
+
+
+class Log(Protocol):
+    """Kafka, as far as replication needs it. No consumer group: positions come from the lake."""
+
+    def streams(self, topics: Sequence[str]) -> Mapping[str, Stream]:
+        """Identity of each topic that exists."""
+        ...
+
+    def available(self, streams: Sequence[Stream]) -> Mapping[str, Ranges]:
+        """Per topic and partition the first retained offset and the last stable offset."""
+        ...
+
+    def reader(self, starts: Mapping[Stream, Offsets]) -> LogReader:
+        """Open a reader at these offsets."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads committed records of several topics, in offset order within each partition."""
+
+    def poll(self, timeout: float, max_rows: int) -> Sequence[Records]:
+        """Records per topic, at most ``max_rows`` in all, as soon as there are any; empty after ``timeout``.
+
+        A returned range may hold no rows: the partition moved over offsets without visible records.
+        """
+        ...
+
+    def pause(self, topic: str) -> None:
+        """Stop fetching a topic whose table cannot keep up."""
+        ...
+
+    def resume(self, topic: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LakeTable(Protocol):
+    """One table of the lake. Rows and offsets are committed together or not at all."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def exists(self) -> bool: ...
+
+    def open(self, stream: Stream) -> Handle:
+        """Create the table if it is not there, and load its newest version.
+
+        Raises StreamReplaced if the table was filled from another topic.
+        """
+        ...
+
+    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        """Add rows, move the offsets to the ends of ``advance``, keep ``info`` with the commit.
+
+        ``rows`` has fitted columns: those of the table, and new ones, which are added. May be empty: the
+        offsets still move. Raises Conflict, and leaves no trace, if the table moved since the handle.
+        """
+        ...
+
+    def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        """One row per key: delete the key where the operation is a delete, otherwise insert or replace it.
+
+        The offsets move even when no row changes. Raises Conflict as ``append``.
+        """
+        ...
+
+    def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
+        """The rows at the handle's version; only those whose Kafka offset lies in ``ranges`` if given."""
+        ...
