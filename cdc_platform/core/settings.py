@@ -1,0 +1,19 @@
+"""Where the platform's services are, from the environment (``CDC_*``); the defaults are the local stack's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once, at the edge of the program, and handed down."""
+
+    model_config = SettingsConfigDict(env_prefix="CDC_", frozen=True)
+
+    kafka_bootstrap: str = Field("127.0.0.1:29092", description="Kafka's bootstrap servers.")
+    connect_url: str = Field("http://127.0.0.1:28083", description="Kafka Connect's REST address.")
+    lake_root: Path = Field(Path(".cdc/lake"), description="Folder that holds the lake tables.")
+    state_dir: Path = Field(Path(".cdc"), description="Folder for locks and the local stack.")
