@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import polars as pl
 
+from cdc_platform.core.errors import CdcError
 from cdc_platform.core.offsets import Offsets, Ranges, Stream
 
 RECORD_SCHEMA = pl.Schema(
@@ -40,6 +41,14 @@ class Records:
     stream: Stream
     frame: pl.DataFrame
     ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A topic that can be read no further, and why. Other topics go on."""
+
+    topic: str
+    error: CdcError
 
 
 @dataclass(frozen=True, slots=True)

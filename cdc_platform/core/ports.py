@@ -11,7 +11,7 @@ from typing import Protocol
 
 import polars as pl
 
-from cdc_platform.core.model import Handle, Records
+from cdc_platform.core.model import Handle, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Ranges, Stream
 
 Probe = Callable[[str], None]
@@ -34,6 +34,10 @@ class Log(Protocol):
         """Per topic and partition the first retained offset and the last stable offset."""
         ...
 
+    def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
+        """Per topic and partition the last stable offset, in one request."""
+        ...
+
     def reader(self, starts: Mapping[Stream, Offsets]) -> LogReader:
         """Open a reader at these offsets."""
         ...
@@ -42,7 +46,7 @@ class Log(Protocol):
 class LogReader(Protocol):
     """Reads committed records of several topics, in offset order within each partition."""
 
-    def poll(self, timeout: float, max_rows: int) -> Sequence[Records]:
+    def poll(self, timeout: float, max_rows: int) -> Sequence[Records | Stopped]:
         """Records per topic, at most ``max_rows`` in all, as soon as there are any; empty after ``timeout``.
 
         A returned range may hold no rows: the partition moved over offsets without visible records.

@@ -1,0 +1,129 @@
+"""Kafka behind the Log port: what topics are, where they end, and how to make them.
+
+Invariants
+- Ends are last stable offsets: what a reader of committed records can reach, aborted transactions included.
+- A topic's identity is its UUID. A name that comes back with another UUID is another stream.
+- Every call is bounded by ``timeout`` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
+from cdc_platform.kafka.reader import KafkaReader
+
+T = TypeVar("T")
+
+
+class KafkaLog:
+    """One admin connection, kept: making one costs seconds on its first call."""
+
+    def __init__(self, bootstrap: str, timeout: float = 15.0) -> None:
+        self._bootstrap = bootstrap
+        self._timeout = timeout
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": int(timeout * 1000)})
+        self._cluster_id: str | None = None
+
+    def streams(self, topics: Sequence[str]) -> Mapping[str, Stream]:
+        """Identity of each topic that exists; a missing topic is left out."""
+        if not topics:
+            return {}
+        cluster_id = self._cluster()
+        described = self._submit(
+            lambda: self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout)
+        )
+        found = {}
+        for topic, future in described.items():
+            try:
+                description = self._result(future)
+            except UnknownTopic:
+                continue
+            found[topic] = Stream(cluster_id, topic, str(description.topic_id), len(description.partitions))
+        return found
+
+    def available(self, streams: Sequence[Stream]) -> Mapping[str, Ranges]:
+        """Per topic and partition the first retained offset and the last stable offset (two requests)."""
+        starts = self._offsets(streams, OffsetSpec.earliest())
+        ends = self.ends(streams)
+        return {s.topic: {p: Range(starts[s.topic][p], end) for p, end in ends[s.topic].items()} for s in streams}
+
+    def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
+        """Per topic and partition the last stable offset: one request for all of them."""
+        return self._offsets(streams, OffsetSpec.latest())
+
+    def reader(self, starts: Mapping[Stream, Offsets]) -> KafkaReader:
+        return KafkaReader(self._bootstrap, starts)
+
+    def create(self, topics: Mapping[str, int]) -> None:
+        """Make each topic with that many partitions; one that is there already is left as it is."""
+        new = [
+            NewTopic(topic, num_partitions=partitions, replication_factor=-1)
+            for topic, partitions in topics.items()
+        ]
+        for future in self._submit(
+            lambda: self._admin.create_topics(new, request_timeout=self._timeout)
+        ).values():
+            try:
+                self._result(future)
+            except TopicExists:
+                continue
+
+    def _offsets(self, streams: Sequence[Stream], spec: OffsetSpec) -> dict[str, dict[int, int]]:
+        wanted = {TopicPartition(s.topic, p): spec for s in streams for p in range(s.partitions)}
+        found: dict[str, dict[int, int]] = {s.topic: {} for s in streams}
+        if not wanted:
+            return found
+        listed = self._submit(
+            lambda: self._admin.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout
+            )
+        )
+        for partition, future in listed.items():
+            found[partition.topic][partition.partition] = self._result(future).offset
+        return found
+
+    def _cluster(self) -> str:
+        if self._cluster_id is None:
+            future = self._submit(lambda: self._admin.describe_cluster(request_timeout=self._timeout))
+            self._cluster_id = str(self._result(future).cluster_id)
+        return self._cluster_id
+
+    def _submit(self, request: Callable[[], T]) -> T:
+        try:
+            return request()
+        except KafkaException as error:
+            raise self._translated(error) from error
+
+    def _result(self, future: Future[Any]) -> Any:
+        try:
+            return future.result(timeout=self._timeout + 5)
+        except (KafkaException, TimeoutError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> Exception:
+        code = error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
+        where = f"Kafka at {self._bootstrap}"
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return UnknownTopic("the topic does not exist", where=where)
+        if code == KafkaError.TOPIC_ALREADY_EXISTS:
+            return TopicExists("the topic exists", where=where)
+        return Transient(
+            f"Kafka did not answer: {error}",
+            where=where,
+            remedy="check that the brokers run and that CDC_KAFKA_BOOTSTRAP names them",
+        )
+
+
+class UnknownTopic(Terminal):
+    """No topic of that name."""
+
+
+class TopicExists(Terminal):
+    """A topic of that name is there already."""

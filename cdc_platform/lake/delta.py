@@ -1,0 +1,212 @@
+"""A lake table in Delta.
+
+Invariants (measured on deltalake 1.6; the contract suite pins them)
+- Offsets are Delta transaction identifiers, one per partition of the very topic, and are read from the same
+  handle the commit is made with. Delta refuses that commit only if the other writer's came after the handle's
+  snapshot, so a handle that is re-opened between reading the offsets and writing would double rows.
+- ``max_commit_retries=0``: a commit that is re-based on a newer version has not seen its offsets.
+- A merge that changes no row makes no commit, so its offsets would not be recorded; an empty append on the same
+  handle records them.
+- ``streamed_exec=False``: with the streaming executor the target is not pruned by the source's keys.
+- The batch fits the table before it gets here: deltalake stores 1.5 as 1 in an integer column, silently.
+- The metadata columns come first: Delta keeps statistics for the first 32 columns only, and ``read`` prunes
+  files by their offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, OPERATION, PARTITION
+from cdc_platform.core.errors import Conflict, StreamReplaced, Transient
+from cdc_platform.core.model import Handle, Kind
+from cdc_platform.core.offsets import Ranges, Stream, describe, ends_of
+from cdc_platform.lake.selection import within
+
+OPERATION_COLUMN = f"s.`{OPERATION}`"
+
+
+class DeltaLakeTable:
+    """One Delta table on local disk. Not shared between threads: every thread makes its own."""
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        self._path = path
+        self._kind = kind
+
+    @property
+    def uri(self) -> str:
+        return str(self._path)
+
+    def exists(self) -> bool:
+        return DeltaTable.is_deltatable(self.uri)
+
+    def open(self, stream: Stream) -> Handle:
+        try:
+            table = DeltaTable(self.uri)
+        except TableNotFoundError:
+            table = self._create(stream)
+        except (DeltaError, OSError) as error:
+            raise self._unavailable("could not be read", error) from error
+        owner = table.metadata().description
+        if owner != _description(stream):
+            raise StreamReplaced(
+                f"the table was filled from '{owner}', not from '{_description(stream)}'",
+                where=self.uri,
+                remedy="the topic or the cluster was re-created, or the folder belongs to something else: take a "
+                "new snapshot into a new table",
+            )
+        return _handle(table, stream)
+
+    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        table, stream = self._at(handle)
+        try:
+            write_deltalake(
+                table,
+                rows,
+                mode="append",
+                schema_mode="merge",
+                commit_properties=_commit(stream, advance, info),
+                post_commithook_properties=_HOOKS,
+            )
+        except (DeltaError, OSError) as error:
+            raise self._refused(error, advance) from error
+        return _handle(table, stream)
+
+    def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        table, stream = self._at(handle)
+        if rows.is_empty():
+            return self.append(handle, rows, advance, info)
+        try:
+            (
+                table.merge(
+                    rows,
+                    _predicate(rows),
+                    source_alias="s",
+                    target_alias="t",
+                    streamed_exec=False,
+                    merge_schema=True,
+                    commit_properties=_commit(stream, advance, info),
+                    post_commithook_properties=_HOOKS,
+                )
+                .when_matched_delete(f"{OPERATION_COLUMN} = '{DELETE}'")
+                .when_matched_update_all(f"{OPERATION_COLUMN} <> '{DELETE}'")
+                .when_not_matched_insert_all(f"{OPERATION_COLUMN} <> '{DELETE}'")
+                .execute()
+            )
+        except (DeltaError, OSError) as error:
+            raise self._refused(error, advance) from error
+        if table.version() == handle.version:
+            return self.append(handle, rows.clear(), advance, info)
+        return _handle(table, stream)
+
+    def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
+        table, _ = self._at(handle)
+        if ranges is None:
+            return pl.scan_delta(table)
+        files = _files(table, ranges)
+        if not files:
+            return pl.LazyFrame(schema=handle.schema)
+        return pl.scan_parquet(
+            [f"{self.uri}/{name}" for name in files],
+            schema=handle.schema,
+            missing_columns="insert",
+            cast_options=_READ_OLD_FILES,
+        ).filter(within(ranges))
+
+    def _create(self, stream: Stream) -> DeltaTable:
+        schema = pl.DataFrame(schema=METADATA).to_arrow().schema
+        try:
+            DeltaTable.create(
+                self.uri,
+                schema=schema,
+                mode="ignore",
+                description=_description(stream),
+                configuration=_CONFIGURATION[self._kind],
+            )
+            return DeltaTable(self.uri)
+        except (DeltaError, OSError) as error:
+            raise self._unavailable("could not be created", error) from error
+
+    def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:
+        token = handle.token
+        assert isinstance(token, tuple)
+        table, stream = token
+        if table.version() != handle.version:
+            raise Conflict(f"version {table.version()} was committed with this handle already", where=self.uri)
+        return table, stream
+
+    def _refused(self, error: Exception, advance: Ranges) -> Transient:
+        if isinstance(error, CommitFailedError):
+            return Conflict(f"another writer committed first ({error})", where=self.uri)
+        return self._unavailable(f"did not confirm the commit of {describe(advance)}", error)
+
+    def _unavailable(self, what: str, error: Exception) -> Transient:
+        return Transient(
+            f"the Delta table {what}: {error}",
+            where=self.uri,
+            remedy="check the disk's space and the folder's permissions; nothing is lost, the table's own offsets "
+            "say where to go on",
+        )
+
+
+_CONFIGURATION: Mapping[Kind, Mapping[str, str | None]] = {
+    Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", "delta.appendOnly": "true"},
+    Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
+}
+_HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_READ_OLD_FILES = pl.ScanCastOptions(missing_struct_fields="insert")
+
+
+def _description(stream: Stream) -> str:
+    return f"cdc stream {stream.identity}"
+
+
+def _handle(table: DeltaTable, stream: Stream) -> Handle:
+    seen = {p: table.transaction_version(stream.app_id(p)) for p in range(stream.partitions)}
+    offsets = {p: offset for p, offset in seen.items() if offset is not None}
+    return Handle(table.version(), pl.scan_delta(table).collect_schema(), offsets, (table, stream))
+
+
+def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitProperties:
+    ends = ends_of(advance)
+    return CommitProperties(
+        app_transactions=[Transaction(stream.app_id(p), end) for p, end in sorted(ends.items())],
+        custom_metadata=dict(info),
+        max_commit_retries=0,
+    )
+
+
+def _predicate(rows: pl.DataFrame) -> str:
+    """Key equality, and the batch's key range as literals so that files outside it are not read."""
+
+    def text(value: object) -> str:
+        return "'" + str(value).replace("'", "''") + "'"
+
+    low, high = rows[KEY].min(), rows[KEY].max()
+    return f"t.`{KEY}` = s.`{KEY}` AND t.`{KEY}` >= {text(low)} AND t.`{KEY}` <= {text(high)}"
+
+
+def _files(table: DeltaTable, ranges: Ranges) -> list[str]:
+    """Data files that may hold rows of the ranges, by their statistics; without statistics, they may."""
+    files = pl.DataFrame(pa.table(table.get_add_actions(flatten=True)))
+    names = {f"{side}.{column}" for side in ("min", "max") for column in (PARTITION, OFFSET)}
+    if not names <= set(files.columns):
+        return files["path"].to_list()
+
+    def overlaps(partition: int, start: int, end: int) -> pl.Expr:
+        apart = (
+            (pl.col(f"min.{PARTITION}") > partition)
+            | (pl.col(f"max.{PARTITION}") < partition)
+            | (pl.col(f"min.{OFFSET}") >= end)
+            | (pl.col(f"max.{OFFSET}") < start)
+        )
+        return apart.fill_null(value=False).not_()
+
+    wanted = pl.any_horizontal([pl.lit(False), *(overlaps(p, r.start, r.end) for p, r in ranges.items())])
+    return files.filter(wanted)["path"].to_list()

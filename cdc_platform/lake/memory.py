@@ -1,0 +1,105 @@
+"""A lake table in memory: what every lake table must do, in the fewest words.
+
+Invariants
+- A commit is compared with the newest version and replaces it as a whole, or nothing changes.
+- Offsets are part of the version: they move with the rows, and also when no row does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+import polars as pl
+
+from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
+from cdc_platform.core.errors import Conflict, StreamReplaced
+from cdc_platform.core.model import Handle
+from cdc_platform.core.offsets import Ranges, Stream, ends_of
+from cdc_platform.lake.selection import within
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of the table. ``info``: what the commit that made it carried."""
+
+    number: int
+    stream: str
+    rows: pl.DataFrame
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+class MemoryTable:
+    """Every instance is one table; give the same instance to several writers to let them race."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._versions: list[Version] = []
+        self._lock = Lock()
+
+    @property
+    def uri(self) -> str:
+        return self._uri
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        return tuple(self._versions)
+
+    def exists(self) -> bool:
+        return bool(self._versions)
+
+    def open(self, stream: Stream) -> Handle:
+        with self._lock:
+            if not self._versions:
+                self._versions.append(Version(0, stream.identity, pl.DataFrame(schema=METADATA)))
+            newest = self._versions[-1]
+        if newest.stream != stream.identity:
+            raise StreamReplaced(
+                f"the table was filled from {newest.stream}, the topic is now {stream.identity}",
+                where=self._uri,
+                remedy="the topic or the cluster was re-created: take a new snapshot into a new table",
+            )
+        return self._handle(newest)
+
+    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        version = self._version(handle)
+        return self._commit(version, pl.concat([version.rows, rows], how="diagonal_relaxed"), advance, info)
+
+    def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        version = self._version(handle)
+        kept = version.rows.join(rows.select(KEY), on=KEY, how="anti")
+        live = rows.filter(pl.col(OPERATION) != DELETE)
+        return self._commit(version, pl.concat([kept, live], how="diagonal_relaxed"), advance, info)
+
+    def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
+        rows = self._version(handle).rows.lazy()
+        return rows if ranges is None else rows.filter(within(ranges))
+
+    def _version(self, handle: Handle) -> Version:
+        version = handle.token
+        assert isinstance(version, Version)
+        return version
+
+    def _commit(
+        self, base: Version, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]
+    ) -> Handle:
+        with self._lock:
+            if self._versions[-1].number != base.number:
+                raise Conflict(
+                    f"version {self._versions[-1].number} was committed since version {base.number} was opened",
+                    where=self._uri,
+                )
+            made = replace(
+                base,
+                number=base.number + 1,
+                rows=rows,
+                offsets={**base.offsets, **ends_of(advance)},
+                info=dict(info),
+            )
+            self._versions.append(made)
+        return self._handle(made)
+
+    def _handle(self, version: Version) -> Handle:
+        return Handle(version.number, version.rows.schema, dict(version.offsets), version)
