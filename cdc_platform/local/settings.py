@@ -24,7 +24,9 @@ class StackSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CDC_", frozen=True, extra="ignore")
 
     state_dir: Path = Field(Path(".cdc"), description="data, logs and run files of the stack")
-    cache_dir: Path = Field(default_factory=_user_cache, description="fetched components, shared by all stacks")
+    cache_dir: Path = Field(
+        default_factory=_user_cache, description="fetched components, shared by all stacks"
+    )
 
     mongodb_port: int = Field(27117, ge=0, le=65535)
     kafka_port: int = Field(29092, ge=0, le=65535)

