@@ -1,0 +1,210 @@
+"""The truth: what a MongoDB collection held at a cluster time, read from MongoDB itself.
+
+Independent on purpose: nothing here is shared with the code that decodes events, so that one mistake cannot
+hide itself by being made on both sides. What is shared is the canonical form (``core.digest``).
+
+Invariants
+- Every read names its cluster time (``atClusterTime``), so two passes see the same documents while writers
+  go on.
+- Documents are streamed: one batch is held at a time.
+- Values take the shape the lake keeps them in: ObjectId and Decimal128 as text, dates as UTC times,
+  integers as integers, every other BSON type as the document that Debezium's legacy extended JSON makes of
+  it. So an ObjectId and its text are equal here, as they are in the lake; pymongo gives BSON symbols as
+  text and undefined as null.
+- The server forgets a cluster time after 300 seconds by default (``minSnapshotHistoryWindowInSeconds``). A
+  read that comes too late, or finds the collection dropped, is an error, never an empty collection.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from bson import (
+    Binary,
+    Code,
+    DatetimeMS,
+    DBRef,
+    Decimal128,
+    Int64,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+)
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from cdc_platform.core.digest import Adapters, Moment, bucket_of, encode, row_digest
+from cdc_platform.core.source import MARKERS
+from cdc_platform.verify.key import key_text
+from cdc_platform.verify.verdict import Cause, ClusterTime, Unprovable
+
+Document = dict[str, Any]
+
+BATCH_ROWS: Final = 5_000
+MARKER_LIFE: Final = timedelta(hours=1)
+"""A marker is needed for the minutes of one proof; older ones are removed when the next is written."""
+
+_CODEC: Final[CodecOptions[Document]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+_FORGOTTEN: Final = frozenset({239, 246})
+"""SnapshotTooOld and SnapshotUnavailable (MongoDB's error_codes.yml)."""
+
+
+class Truth(Protocol):
+    """A source that can be read at a position."""
+
+    def position(self) -> ClusterTime:
+        """The newest position that can be read."""
+        ...
+
+    def digests(self, at: ClusterTime, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
+        """Key text and row digest of every row at that position, or of those in ``buckets``, in any order."""
+        ...
+
+    def mark(self, marker: str) -> None:
+        """Write a marker that the connector captures; when it is seen, all that came before it has been
+        sent."""
+        ...
+
+
+def connect(uri: str, timeout: float = 10.0) -> MongoClient[Document]:
+    """A client that gives up on an unreachable server after ``timeout`` seconds. No connection is made
+    yet."""
+    milliseconds = int(timeout * 1000)
+    return MongoClient(uri, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds)
+
+
+class MongoTruth:
+    """One collection. The client is the caller's, who closes it. Every method may raise Unprovable."""
+
+    def __init__(self, client: MongoClient[Document], database: str, collection: str) -> None:
+        self._database = client[database]
+        self._collection = collection
+        self._where = f"MongoDB, collection {database}.{collection}"
+
+    def position(self) -> ClusterTime:
+        """The primary's majority-committed cluster time: at or after all that any change stream has
+        delivered."""
+        time = self._look({"level": "snapshot"})
+        return ClusterTime(time.time, time.inc)
+
+    def digests(self, at: ClusterTime, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
+        for document in self.documents(at):
+            key = key_text(document["_id"])
+            if buckets is None or bucket_of(key) in buckets:
+                yield key, row_digest(key, encode(document, ADAPTERS))
+
+    def documents(self, at: ClusterTime) -> Iterator[Document]:
+        """Every document as of ``at``, in batches of 5,000."""
+        concern = {"level": "snapshot", "atClusterTime": Timestamp(at.seconds, at.ord)}
+        with self._translated(at), self._database.client.start_session(causal_consistency=False) as session:
+            cursor = self._database.cursor_command(
+                {"find": self._collection, "batchSize": BATCH_ROWS, "readConcern": concern},
+                codec_options=_CODEC,
+                session=session,
+            ).batch_size(BATCH_ROWS)
+            with cursor:
+                yield from cursor
+        # A collection dropped during the read just ends; only this call tells it from one that is complete.
+        self._look(concern, at)
+
+    def mark(self, marker: str) -> None:
+        """Upsert a document whose ``_id`` is the marker, and remove those older than MARKER_LIFE.
+
+        Age is the server's clock. Markers of other proofs are left alone.
+        """
+        with self._translated():
+            markers = self._database[MARKERS]
+            markers.update_one({"_id": marker}, [{"$set": {"written": "$$NOW"}}], upsert=True)
+            oldest: Document = {"$subtract": ["$$NOW", int(MARKER_LIFE.total_seconds() * 1000)]}
+            markers.delete_many({"$expr": {"$lt": ["$written", oldest]}})
+
+    def _look(self, concern: Document, at: ClusterTime | None = None) -> Timestamp:
+        with self._translated(at):
+            reply = self._database.command(
+                {
+                    "find": self._collection,
+                    "limit": 1,
+                    "singleBatch": True,
+                    "projection": {"_id": 1},
+                    "readConcern": concern,
+                }
+            )
+        time: Timestamp | None = reply["cursor"].get("atClusterTime")
+        # The server answers for a collection that is not there as for an empty one, but without a time.
+        if time is None:
+            raise Unprovable(
+                Cause.SOURCE_UNREACHABLE,
+                "the collection does not exist",
+                where=self._where,
+                remedy="create the collection or take it out of the source's declaration",
+            )
+        return time
+
+    @contextmanager
+    def _translated(self, at: ClusterTime | None = None) -> Iterator[None]:
+        where = self._where if at is None else f"{self._where}, cluster time {at}"
+        try:
+            yield
+        except OperationFailure as error:
+            if error.code in _FORGOTTEN:
+                raise Unprovable(
+                    Cause.SNAPSHOT_EXPIRED,
+                    "MongoDB no longer keeps that cluster time, or the collection was altered since",
+                    where=where,
+                    remedy="prove again; if reading the collection takes longer than the history lasts, "
+                    "raise the server parameter minSnapshotHistoryWindowInSeconds",
+                ) from error
+            raise self._unreachable(error, where) from error
+        except (PyMongoError, BSONError) as error:
+            raise self._unreachable(error, where) from error
+
+    def _unreachable(self, error: Exception, where: str) -> Unprovable:
+        return Unprovable(
+            Cause.SOURCE_UNREACHABLE,
+            f"MongoDB could not be read: {error}",
+            where=where,
+            remedy="check that the replica set has a primary and that the user may read the database "
+            f"and write {MARKERS}",
+        )
+
+
+def _binary(value: bytes) -> Document:
+    return {"$binary": b64encode(value).decode(), "$type": f"{getattr(value, 'subtype', 0):02X}"}
+
+
+def _regex(value: Regex[Any]) -> Document:
+    flags = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
+    options = "".join(letter for letter, flag in flags.items() if value.flags & flag)
+    pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode()
+    return {"$regex": pattern, "$options": options}
+
+
+def _code(value: Code) -> Document:
+    scope: Document = {} if value.scope is None else {"$scope": dict(value.scope)}
+    return {"$code": str(value), **scope}
+
+
+ADAPTERS: Final[Adapters] = {
+    ObjectId: str,
+    Int64: int,
+    DatetimeMS: lambda value: Moment(int(value) * 1000),
+    Decimal128: str,
+    bytes: _binary,
+    Binary: _binary,
+    Regex: _regex,
+    Timestamp: lambda value: {"$timestamp": {"t": value.time, "i": value.inc}},
+    Code: _code,
+    MinKey: lambda _: {"$minKey": 1},
+    MaxKey: lambda _: {"$maxKey": 1},
+    DBRef: lambda value: dict(value.as_doc()),
+}
+"""BSON type → the shape the lake keeps. Shapes as written by the Java driver's JsonMode.STRICT."""

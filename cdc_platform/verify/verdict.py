@@ -1,0 +1,155 @@
+"""What a proof says: ``pass`` and ``fail`` are facts at a named position, all else is ``unknown``.
+
+Invariant: a result cannot be built that passes without having compared, or that is unknown without saying
+why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from cdc_platform.core.errors import Transient
+
+SHOWN_KEYS: Final = 20
+"""Differing keys a result names; the rest is counted."""
+
+
+class Verdict(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+class Cause(StrEnum):
+    """Why a proof could not be made."""
+
+    LAGGING = "lagging"
+    SOURCE_UNREACHABLE = "source unreachable"
+    SNAPSHOT_EXPIRED = "snapshot history expired"
+    CONNECTOR_SILENT = "connector down or behind"
+    CONTENDED = "initial snapshot running"
+    TABLE_UNREADABLE = "table or topic unreadable"
+
+
+class Unprovable(Transient):
+    """The proof cannot be completed; it ends with the verdict ``unknown`` and this cause."""
+
+    def __init__(self, cause: Cause, what: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.cause = cause
+
+
+class Kind(StrEnum):
+    """What is wrong with a key of the lake."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClusterTime:
+    """A position of a MongoDB replica set: seconds since 1970, and the order of operations within that
+    second."""
+
+    seconds: int
+    ord: int
+
+    def __str__(self) -> str:
+        return f"{self.seconds}.{self.ord}"
+
+
+@dataclass(frozen=True, slots=True)
+class DifferingKey:
+    """``partition`` and ``offset``: the key's last row in the changelog, None if it has none there."""
+
+    key: str
+    kind: Kind
+    partition: int | None = None
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        where = (
+            "no changelog row"
+            if self.offset is None
+            else f"last changelog row {self.partition}:{self.offset}"
+        )
+        return f"{self.key} {self.kind} ({where})"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows at each stage. ``None``: not reached.
+
+    ``source``: documents at the position. ``changelog``: rows by operation, at the handle that was
+    compared. ``folded``: keys alive at the position by the changelog alone. ``lake``: rows of the current
+    table taken to the position. ``current``: rows of the current table as it stands. ``reverted``: keys
+    that were taken back.
+    """
+
+    source: int | None = None
+    changelog: Mapping[str, int] = field(default_factory=dict)
+    folded: int | None = None
+    lake: int | None = None
+    current: int | None = None
+    reverted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of one proof of one table. ``position``: the cluster time both sides were compared at.
+
+    ``differing``: at most SHOWN_KEYS keys; ``differing_count``: how many were found, a lower bound when
+    ``buckets_unlisted`` buckets were not looked into. Digests are hex over all buckets. ``seconds``:
+    duration.
+    """
+
+    table: str
+    verdict: Verdict
+    reason: str
+    seconds: float
+    position: ClusterTime | None = None
+    counts: Counts = Counts()
+    source_digest: str | None = None
+    lake_digest: str | None = None
+    differing: tuple[DifferingKey, ...] = ()
+    differing_count: int = 0
+    buckets_unlisted: int = 0
+    cause: Cause | None = None
+
+    def __post_init__(self) -> None:
+        compared = self.source_digest is not None and self.lake_digest is not None
+        match self.verdict:
+            case Verdict.PASS:
+                sound = compared and self.source_digest == self.lake_digest and not self.differing
+            case Verdict.FAIL:
+                sound = compared and bool(self.reason)
+            case Verdict.UNKNOWN:
+                sound = self.cause is not None and bool(self.reason)
+        if not sound:
+            raise ValueError(f"a result that says {self.verdict} without grounds: {self}")
+
+    @property
+    def text(self) -> str:
+        """One paragraph for a person."""
+        at = f" at cluster time {self.position}" if self.position else ""
+        match self.verdict:
+            case Verdict.PASS:
+                return (
+                    f"{self.table}: the lake equals the source{at}. {self.counts.source:,} rows, digest "
+                    f"{self.source_digest}, {self.counts.reverted} keys taken back to that time, "
+                    f"{self.seconds:.1f} s."
+                )
+            case Verdict.FAIL:
+                return f"{self.table}: the lake differs from the source{at}. {self.reason}{self._keys()}"
+            case Verdict.UNKNOWN:
+                return f"{self.table}: not proven{at} ({self.cause}). {self.reason}{self._keys()}"
+
+    def _keys(self) -> str:
+        if not self.differing:
+            return ""
+        count = f"{'at least ' if self.buckets_unlisted else ''}{self.differing_count}"
+        return f" Differing keys ({count}): {'; '.join(str(key) for key in self.differing)}."
