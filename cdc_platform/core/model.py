@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
 
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.offsets import Offsets, Ranges, Stream
@@ -51,18 +52,19 @@ class Stopped:
     error: CdcError
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(BaseModel):
     """How much a batch may hold and how often the tables commit.
 
-    A batch is closed by whichever of rows, bytes and age comes first. Seconds throughout.
+    A batch is closed by whichever of rows, bytes and age comes first.
     """
 
-    batch_rows: int = 100_000
-    batch_bytes: int = 64 * 1024 * 1024
-    changelog_age: float = 1.0
-    current_age: float = 10.0
-    current_rows: int = 500_000
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_rows: int = Field(100_000, ge=1, description="Most records in one changelog commit.")
+    batch_bytes: int = Field(64 * 2**20, ge=1, description="Most bytes of records in one changelog commit.")
+    changelog_age: float = Field(1.0, ge=0, description="Seconds a record waits at most for its commit.")
+    current_age: float = Field(10.0, ge=0, description="Seconds between two merges into the current table.")
+    current_rows: int = Field(200_000, ge=1, description="Most changelog rows in one merge.")
 
 
 @dataclass(frozen=True, slots=True)

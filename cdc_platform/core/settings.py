@@ -17,3 +17,7 @@ class Settings(BaseSettings):
     connect_url: str = Field("http://127.0.0.1:28083", description="Kafka Connect's REST address.")
     lake_root: Path = Field(Path(".cdc/lake"), description="Folder that holds the lake tables.")
     state_dir: Path = Field(Path(".cdc"), description="Folder for locks and the local stack.")
+    run_seconds: float = Field(600, gt=0, description="Seconds a staying run drains before its successor.")
+    run_idle_seconds: float = Field(30, gt=0, description="Seconds without a record after which a run ends.")
+    record_seconds: float = Field(30, ge=0, description="Seconds between two records of a table in Dagster.")
+    proof_seconds: float = Field(90, gt=0, description="Seconds a proof waits for the lake to reach the source.")

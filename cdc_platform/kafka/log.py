@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
@@ -28,7 +28,14 @@ class KafkaLog:
     def __init__(self, bootstrap: str, timeout: float = 15.0) -> None:
         self._bootstrap = bootstrap
         self._timeout = timeout
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": int(timeout * 1000)})
+        self._admin = AdminClient(
+            {
+                "bootstrap.servers": bootstrap,
+                "socket.timeout.ms": int(timeout * 1000),
+                "reconnect.backoff.max.ms": 2_000,
+                "log_level": 2,  # connection failures are reported as errors of the calls
+            }
+        )
         self._cluster_id: str | None = None
 
     def streams(self, topics: Sequence[str]) -> Mapping[str, Stream]:
@@ -50,13 +57,13 @@ class KafkaLog:
 
     def available(self, streams: Sequence[Stream]) -> Mapping[str, Ranges]:
         """Per topic and partition the first retained offset and the last stable offset (two requests)."""
-        starts = self._offsets(streams, OffsetSpec.earliest())
+        starts = self._offsets(streams, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self.ends(streams)
         return {s.topic: {p: Range(starts[s.topic][p], end) for p, end in ends[s.topic].items()} for s in streams}
 
     def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
         """Per topic and partition the last stable offset: one request for all of them."""
-        return self._offsets(streams, OffsetSpec.latest())
+        return self._offsets(streams, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def reader(self, starts: Mapping[Stream, Offsets]) -> KafkaReader:
         return KafkaReader(self._bootstrap, starts)

@@ -13,9 +13,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from cdc_platform.core.errors import CdcError, OffsetsLost, Terminal, Transient
 from cdc_platform.core.model import RECORD_SCHEMA, Records, Stopped
@@ -36,7 +37,7 @@ class _Rows:
     key: list[bytes | None] = field(default_factory=list)
     value: list[bytes | None] = field(default_factory=list)
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Any) -> None:
         self.partition.append(message.partition())
         self.offset.append(message.offset())
         self.timestamp_ms.append(message.timestamp()[1])
@@ -44,13 +45,14 @@ class _Rows:
         self.value.append(message.value())
 
     def frame(self) -> pl.DataFrame:
-        columns = [self.partition, self.offset, self.timestamp_ms, self.key, self.value]
-        return pl.DataFrame(
-            [
-                pl.Series(name, values, dtype=dtype)
-                for (name, dtype), values in zip(RECORD_SCHEMA.items(), columns, strict=True)
-            ]
-        )
+        columns = {
+            "partition": self.partition,
+            "offset": self.offset,
+            "timestamp_ms": self.timestamp_ms,
+            "key": self.key,
+            "value": self.value,
+        }
+        return pl.DataFrame(columns, schema=RECORD_SCHEMA)
 
 
 class KafkaReader:
@@ -70,7 +72,8 @@ class KafkaReader:
         before = dict(self._positions)
         rows: dict[str, _Rows] = {}
         stopped: dict[str, CdcError] = {}
-        for message in self._consumer.consume(max_rows, timeout):
+        messages: list[Any] = self._consumer.consume(max_rows, timeout)
+        for message in messages:
             if (error := message.error()) is None:
                 rows.setdefault(message.topic(), _Rows()).take(message)
                 self._positions[message.topic(), message.partition()] = message.offset() + 1
@@ -102,7 +105,7 @@ class KafkaReader:
     def _partitions(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(t, p) for t, p in self._positions if t == topic]
 
-    def _failure(self, message: Message, error: KafkaError) -> CdcError | None:
+    def _failure(self, message: Any, error: KafkaError) -> CdcError | None:
         topic, partition = message.topic(), message.partition()
         where = f"topic {topic}, partition {partition}, offset {self._positions.get((topic, partition))}"
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
@@ -151,4 +154,5 @@ def _configuration(bootstrap: str) -> dict[str, str | int | bool]:
         "queued.min.messages": 100_000,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 2_000,
+        "log_level": 2,  # connection failures are counted by the reader
     }

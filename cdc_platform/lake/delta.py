@@ -63,6 +63,12 @@ class DeltaLakeTable:
             )
         return _handle(table, stream)
 
+    def snapshot(self) -> tuple[Handle, int]:
+        """The newest version for looking at, whatever topic fills it, and its row count (from statistics)."""
+        table = DeltaTable(self.uri)
+        handle = Handle(table.version(), pl.scan_delta(table).collect_schema(), {})
+        return handle, pl.scan_delta(table).select(pl.len()).collect().item()
+
     def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         table, stream = self._at(handle)
         try:

@@ -1,0 +1,28 @@
+"""Names of the assets of a source.
+
+``[mongodb, <source>, <collection>]`` → ``[kafka, <source>, <collection>]`` →
+``[delta, <source>, <collection>_changes]`` → ``[delta, <source>, <collection>]``.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from cdc_platform.core.model import Kind
+from cdc_platform.core.source import Source
+
+SOURCE_TAG = "cdc/source"
+MODE_TAG = "cdc/mode"
+
+
+def source_key(source: Source, collection: str) -> dg.AssetKey:
+    return dg.AssetKey([source.engine, source.name, collection])
+
+
+def topic_key(source: Source, collection: str) -> dg.AssetKey:
+    return dg.AssetKey(["kafka", source.name, collection])
+
+
+def lake_key(source: Source, collection: str, kind: Kind) -> dg.AssetKey:
+    name = f"{collection}_changes" if kind is Kind.CHANGELOG else collection
+    return dg.AssetKey(["delta", source.name, name])

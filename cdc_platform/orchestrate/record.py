@@ -1,0 +1,127 @@
+"""What Dagster gets to know of the commits: materializations, thinned.
+
+A commit a second would fill Dagster's event log (12–15 KB each): a table is recorded at its first commit, then at
+intervals, and at the end of the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import dagster as dg
+import polars as pl
+
+from cdc_platform.core.model import Handle, Receipt
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.orchestrate.keys import lake_key
+from cdc_platform.platform import crash_probe, lake_table
+
+
+@dataclass(slots=True)
+class _Window:
+    """Receipts of one table since its last record."""
+
+    last: Receipt
+    commits: int = 0
+    rows_in: int = 0
+    superseded: int = 0
+    applied: Counter[str] = field(default_factory=Counter)
+    worst: float = 0.0
+
+    def add(self, receipt: Receipt) -> None:
+        self.last = receipt
+        self.commits += 1
+        self.rows_in += receipt.rows_in
+        self.superseded += receipt.superseded
+        self.applied.update(receipt.applied)
+        if receipt.lag:
+            self.worst = max(self.worst, receipt.lag.max)
+
+
+class Recorder:
+    """Belongs to one run and its main thread."""
+
+    def __init__(self, context: dg.AssetExecutionContext, source: Source, settings: Settings) -> None:
+        self._context = context
+        self._source = source
+        self._settings = settings
+        self._windows: dict[dg.AssetKey, _Window] = {}
+        self._recorded: dict[dg.AssetKey, float] = {}
+        self._probe = crash_probe()
+
+    def take(self, receipt: Receipt) -> None:
+        """Add a commit; record its table when its time has come."""
+        self._probe(f"before_event:{receipt.kind}")
+        key = lake_key(self._source, receipt.table, receipt.kind)
+        self._windows.setdefault(key, _Window(receipt)).add(receipt)
+        now = time.monotonic()
+        recorded = self._recorded.get(key)
+        if recorded is None or now - recorded >= self._settings.record_seconds:
+            self._recorded[key] = now
+            metadata = self._metadata(key, self._windows.pop(key))
+            self._context.log_event(dg.AssetMaterialization(asset_key=key, metadata=metadata))
+
+    def results(self) -> Iterator[dg.MaterializeResult[None]]:
+        """One result per table with commits that are not yet recorded."""
+        for key, window in sorted(self._windows.items()):
+            yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(key, window))
+        self._windows.clear()
+
+    def _metadata(self, key: dg.AssetKey, window: _Window) -> Mapping[str, dg.MetadataValue]:
+        last = window.last
+        table = lake_table(self._settings, self._source, last.table, last.kind)
+        handle, rows = table.snapshot()
+        lag = last.lag
+        return storage_metadata(table.uri, key) | {
+            "dagster/row_count": dg.MetadataValue.int(rows),
+            "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(handle)),
+            "cdc/commits": dg.MetadataValue.int(window.commits),
+            "cdc/version": dg.MetadataValue.int(last.version),
+            "cdc/offsets": dg.MetadataValue.json({str(p): r.end for p, r in sorted(last.ranges.items())}),
+            "cdc/rows_in": dg.MetadataValue.int(window.rows_in),
+            "cdc/superseded": dg.MetadataValue.int(window.superseded),
+            **{f"cdc/rows_{name}": dg.MetadataValue.int(window.applied[op]) for op, name in _NAMES.items()},
+            "cdc/commit_seconds": dg.MetadataValue.float(last.seconds),
+            **(
+                {
+                    "cdc/lag_seconds": dg.MetadataValue.float(lag.p95),
+                    "cdc/lag_p50_seconds": dg.MetadataValue.float(lag.p50),
+                    "cdc/lag_max_seconds": dg.MetadataValue.float(window.worst),
+                }
+                if lag
+                else {}
+            ),
+        }
+
+
+_NAMES = {"c": "inserted", "u": "updated", "d": "deleted", "r": "read_by_snapshot"}
+
+
+def storage_metadata(uri: str, key: dg.AssetKey) -> dict[str, dg.MetadataValue]:
+    return {
+        "dagster/uri": dg.MetadataValue.path(uri),
+        "dagster/table_name": dg.MetadataValue.text(".".join(key.path)),
+    }
+
+
+def column_schema(handle: Handle) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, _spelled(dtype)) for name, dtype in handle.schema.items()])
+
+
+def _spelled(dtype: pl.DataType) -> str:
+    match dtype:
+        case pl.Struct():
+            inner = ", ".join(f"{f.name}: {_spelled(pl.Schema({'': f.dtype})[''])}" for f in dtype.fields)
+            return f"struct<{inner}>"
+        case pl.List():
+            return f"list<{_spelled(pl.Schema({'': dtype.inner})[''])}>"
+        case pl.Datetime():
+            return "timestamp"
+        case _:
+            return str(dtype).lower()
+
+

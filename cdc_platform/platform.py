@@ -1,0 +1,103 @@
+"""Puts the pieces together: settings and a declared source become replicas, a log, a connector.
+
+Invariant: building any of this touches no network; the first call that needs a service does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+import yaml
+from pydantic import ValidationError
+
+from cdc_platform.core.errors import Terminal
+from cdc_platform.core.model import Kind
+from cdc_platform.core.offsets import Stream
+from cdc_platform.core.ports import Probe, no_probe
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.replicate import Replica
+
+SOURCES = Path(__file__).parent / "defs"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def lake_table(settings: Settings, source: Source, collection: str, kind: Kind) -> DeltaLakeTable:
+    """``<lake root>/delta/<source>/<collection>`` and, beside it, ``<collection>_changes``."""
+    name = collection if kind is Kind.CURRENT else f"{collection}_changes"
+    return DeltaLakeTable(settings.lake_root.absolute() / "delta" / source.name / name, kind)
+
+
+def replica(
+    settings: Settings,
+    source: Source,
+    collection: str,
+    stream: Stream,
+    kinds: frozenset[Kind] = frozenset(Kind),
+) -> Replica:
+    return Replica(
+        name=collection,
+        stream=stream,
+        changelog=lake_table(settings, source, collection, Kind.CHANGELOG),
+        current=lake_table(settings, source, collection, Kind.CURRENT),
+        now=utc_now,
+        limits=source.limits,
+        kinds=kinds,
+        probe=crash_probe(),
+    )
+
+
+def replicas(
+    settings: Settings, source: Source, log: KafkaLog, wanted: Mapping[str, frozenset[Kind]]
+) -> list[Replica]:
+    """One per collection, writing the kinds wanted; raises Terminal for one whose topic does not exist."""
+    streams = log.streams([source.topic(name) for name in wanted])
+    if missing := [name for name in wanted if source.topic(name) not in streams]:
+        raise Terminal(
+            f"no topic for {', '.join(missing)}",
+            where=f"source {source.name}, Kafka at {settings.kafka_bootstrap}",
+            remedy=f"deploy the connector first: cdc connector apply {source.name}",
+        )
+    return [
+        replica(settings, source, name, streams[source.topic(name)], kinds) for name, kinds in wanted.items()
+    ]
+
+
+def crash_probe() -> Probe:
+    """``CDC_CRASH_AT=<point>`` kills the process with SIGKILL when it gets there, for crash tests."""
+    wanted = os.environ.get("CDC_CRASH_AT")
+    if not wanted:
+        return no_probe
+
+    def probe(point: str) -> None:
+        if point == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return probe
+
+
+def load_sources(folder: Path = SOURCES) -> dict[str, Source]:
+    """Every source declared in ``defs/*/defs.yaml``, by name, ``{{ env.NAME }}`` filled in.
+
+    Raises Terminal naming the file for YAML that does not parse and fields that are unknown or wrong.
+    """
+    found = {}
+    for path in sorted(folder.glob("*/defs.yaml")):
+        text = jinja2.Environment(undefined=jinja2.Undefined).from_string(path.read_text())
+        try:
+            declared = yaml.safe_load(text.render(env=os.environ))
+            source = Source.model_validate(declared["attributes"])
+        except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
+            raise Terminal(str(error), where=str(path), remedy="mend the file, then: dg check defs") from error
+        found[source.name] = source
+    return found
