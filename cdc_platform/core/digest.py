@@ -20,7 +20,7 @@ A value of a type that is not named here is refused: a guess could make two valu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -74,28 +74,22 @@ def encode(value: Any, adapt: Adapters = _NONE) -> bytes:
 
 
 def encode_columns(columns: Sequence[pl.Series]) -> list[bytes]:
-    """Canonical bytes of each row, the columns' names being the document's fields.
+    """Canonical bytes of each row, the columns' names being the document's fields; at least one column.
 
     The encoder follows the columns' types, so times outside ``datetime``'s range work, and types are looked
     at once a column. Raises SchemaRefused for a type without a canonical form.
     """
-    return encode_cells({column.name: column_cells(column) for column in columns})
-
-
-def column_cells(column: pl.Series) -> list[bytes | None]:
-    """Canonical bytes of each value of a column, None for null."""
-    encoder = _encoder_of(column.dtype)
-    return [None if value is None else encoder(value) for value in column.to_physical().to_list()]
-
-
-def encode_cells(cells: Mapping[str, Sequence[bytes | None]]) -> list[bytes]:
-    """Rows from the canonical bytes of their fields; all sequences have one length."""
-    names = sorted(cells)
-    heads = [_text(name) + b":" for name in names]
+    ordered = sorted(columns, key=lambda column: column.name)
     return [
-        _braced([head + cell for head, cell in zip(heads, row, strict=True) if cell is not None])
-        for row in zip(*(cells[name] for name in names), strict=True)
+        _braced([cell for cell in row if cell is not None])
+        for row in zip(*(_cells(column) for column in ordered), strict=True)
     ]
+
+
+def _cells(column: pl.Series) -> list[bytes | None]:
+    """``"name":value`` of each row, None for null."""
+    head, encoder = _text(column.name) + b":", _encoder_of(column.dtype)
+    return [None if value is None else head + encoder(value) for value in column.to_physical().to_list()]
 
 
 def row_digest(key: str, canonical: bytes) -> int:
@@ -141,11 +135,6 @@ class BucketDigest:
         for count, total in zip(self.counts, self.sums, strict=True):
             whole.update(b"%d:%d;" % (count, total))
         return whole.hexdigest()
-
-
-def digest_rows(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, int]]:
-    """Key text and row digest, from key text and canonical bytes."""
-    return ((key, row_digest(key, canonical)) for key, canonical in rows)
 
 
 def _document(fields: Mapping[str, bytes]) -> bytes:

@@ -26,11 +26,10 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, OPERATION, PARTITION, POSITION, READ
-from cdc_platform.core.digest import bucket_of, encode_cells, row_digest
+from cdc_platform.core.digest import bucket_of, encode_columns, row_digest
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Offsets, Range
 from cdc_platform.core.ports import LakeTable
-from cdc_platform.verify.fields import cells_of
 from cdc_platform.verify.verdict import ClusterTime
 
 BATCH_ROWS: Final = 50_000
@@ -99,8 +98,12 @@ def last_visible(history: pl.LazyFrame, at: ClusterTime, since: Offsets) -> pl.L
     Within a partition the offset decides. A key is in several partitions only if their number was changed;
     between those the position decides.
     """
-    by_offset = history.filter(visible(at) | _below(since)).sort(OFFSET).unique([KEY, PARTITION], keep="last")
-    return by_offset.sort(POSITION, maintain_order=True).unique(KEY, keep="last")
+    by_offset = (
+        history.filter(visible(at) | _below(since))
+        .sort(OFFSET)
+        .unique([KEY, PARTITION], keep="last", maintain_order=True)
+    )
+    return by_offset.sort(_SECONDS, _ORD, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
 
 
 def live_keys(changelog: Opened, ends: Offsets, at: ClusterTime, since: Offsets) -> int:
@@ -117,11 +120,14 @@ def operations(changelog: Opened) -> Mapping[str, int]:
 
 
 def last_offsets(changelog: Opened, keys: Set[str]) -> Mapping[str, tuple[int, int]]:
-    """Partition and offset of the newest changelog row of each of a few keys; keys without one are left
-    out."""
+    """Partition and offset of the newest changelog row of each of a few keys; without one, left out."""
     rows = changelog.rows().select(KEY, PARTITION, OFFSET, POSITION).filter(pl.col(KEY).is_in(list(keys)))
-    newest = rows.sort(POSITION, OFFSET).unique(KEY, keep="last").select(KEY, PARTITION, OFFSET).collect()
-    return {key: (partition, offset) for key, partition, offset in newest.iter_rows()}
+    newest = (
+        rows.sort(_SECONDS, _ORD, OFFSET)
+        .unique(KEY, keep="last", maintain_order=True)
+        .select(KEY, PARTITION, OFFSET)
+    )
+    return {key: (partition, offset) for key, partition, offset in newest.collect().iter_rows()}
 
 
 def _below(since: Offsets) -> pl.Expr:
@@ -137,6 +143,6 @@ def _digests(batch: pl.DataFrame, buckets: Set[int] | None) -> Iterator[tuple[st
         wanted = pl.Series([bucket_of(key) in buckets for key in keys], dtype=pl.Boolean)
         batch = batch.filter(wanted)
         keys = batch[KEY].to_list()
-    fields = batch.drop([name for name in METADATA if name in batch.columns])
-    rows = encode_cells(cells_of(fields)) if fields.width else [b"{}"] * len(keys)
+    fields = [column for column in batch.get_columns() if column.name not in METADATA]
+    rows = encode_columns(fields) if fields else [b"{}"] * len(keys)
     return ((key, row_digest(key, canonical)) for key, canonical in zip(keys, rows, strict=True))

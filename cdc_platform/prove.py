@@ -1,0 +1,256 @@
+"""Proves that a table's lake equals its live source at a cluster time T, while both move.
+
+    ends before T → T → marker, marker → B = ends → lake reaches B → source at T == current table as of T
+
+Invariants
+- ``pass`` needs an exact comparison at T: counts and order-free digests of 256 key buckets on both sides,
+  and as many keys alive by the changelog alone. ``fail`` needs a difference that is still there, at the
+  same T, with tables opened anew. Everything else is ``unknown`` and says why.
+- B lies above every event that had happened at T. See ``_barrier`` for why that holds.
+- Nothing waits longer than the deadline, apart from reading the two tables.
+
+What a violated invariant breaks: with B too low the lake would be compared before T's last events arrived,
+and a healthy table would fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+import polars as pl
+
+from cdc_platform.core.columns import CREATE, UPDATE
+from cdc_platform.core.errors import CdcError
+from cdc_platform.core.model import Records, Stopped
+from cdc_platform.core.offsets import Offsets, Stream, reached
+from cdc_platform.core.ports import LakeTable, Log, LogReader
+from cdc_platform.verify.as_of import Opened
+from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
+from cdc_platform.verify.truth import Truth
+from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
+
+POLL: Final = 0.1
+"""Seconds between two looks at something that is awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is proven. ``markers``: name of the topic that the marker collection is captured into."""
+
+    table: str
+    stream: Stream
+    truth: Truth
+    log: Log
+    changelog: LakeTable
+    current: LakeTable
+    markers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """``clock``: seconds that only grow. ``until``: the clock's time at which waiting ends."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    until: float
+
+    def left(self) -> bool:
+        return self.clock() < self.until
+
+
+def prove(
+    subject: Subject,
+    *,
+    marker: str,
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    drain: Callable[[], None] | None = None,
+) -> Result:
+    """One proof, which always ends in a verdict.
+
+    ``marker``: an id that was never used before, a prefix of the markers' ids. ``deadline``: seconds to
+    wait for the stream and the lake. ``drain``: brings the lake forward when nobody else does; may raise
+    CdcError.
+    """
+    started = clock()
+    ground: Ground | None = None
+    try:
+        patience = Patience(clock, sleep, started + deadline)
+        ground = _stand(subject)
+        barrier = _barrier(subject, marker, patience)
+        ground.source.add(subject.truth.digests(ground.at))
+        _await_lake(subject, barrier, patience, drain)
+        result = _judge(subject, ground)
+    except CdcError as error:
+        result = _unknown(subject, ground, error)
+    return replace(result, seconds=clock() - started)
+
+
+def _stand(subject: Subject) -> Ground:
+    """Ends first, then T: whatever Kafka already holds had happened at T."""
+    since = subject.log.ends([subject.stream])[subject.stream.topic]
+    return Ground(subject.truth.position(), since)
+
+
+def _barrier(subject: Subject, marker: str, patience: Patience) -> Offsets:
+    """Ends of the topic below which every event lies that had happened at T.
+
+    The connector's one task sends the source's changes in their order, in one transaction after the other.
+    The first marker is written after T: once a reader of committed records sees it in transaction X, every
+    event up to T was sent in X or before. But X's commit reaches the partitions one by one; the table's may
+    not have it yet, and their last stable offset would be too low. The second marker is written after the
+    first was seen, so it belongs to a later transaction, and a producer cannot begin one before the
+    coordinator has put X's commit into every partition (state CompleteCommit, KIP-98). So the last stable
+    offsets taken after the second marker was seen lie above X; a second marker makes up for the high
+    watermarks that one would need.
+
+    A marker that an initial snapshot reads (``r``) says nothing about the stream and is not counted.
+    """
+    starts = {s: subject.log.ends([s])[s.topic] for s in subject.log.streams([subject.markers]).values()}
+    subject.truth.mark(f"{marker}-1")
+    reader = _open_markers(subject, starts, patience)
+    try:
+        _await_marker(reader, subject, f"{marker}-1", patience)
+        subject.truth.mark(f"{marker}-2")
+        _await_marker(reader, subject, f"{marker}-2", patience)
+    finally:
+        reader.close()
+    return subject.log.ends([subject.stream])[subject.stream.topic]
+
+
+def _open_markers(subject: Subject, starts: dict[Stream, Offsets], patience: Patience) -> LogReader:
+    """A reader from before the marker. The topic may only come to be with the first marker: then from 0."""
+    while not starts:
+        if not patience.left():
+            raise _silent(subject, "its topic does not exist")
+        patience.sleep(POLL)
+        starts = {stream: {} for stream in subject.log.streams([subject.markers]).values()}
+    return subject.log.reader(starts)
+
+
+def _await_marker(reader: LogReader, subject: Subject, marker: str, patience: Patience) -> None:
+    wanted = marker.encode()
+    while patience.left():
+        for batch in reader.poll(POLL, 10_000):
+            if isinstance(batch, Stopped):
+                raise batch.error
+            if _streamed(batch, wanted):
+                return
+    raise _silent(subject, "the marker written to the source did not arrive in Kafka")
+
+
+def _streamed(batch: Records, marker: bytes) -> bool:
+    found = batch.frame.filter(pl.col("key").bin.contains(marker) & pl.col("value").is_not_null())
+    return any(_operation(value) in (CREATE, UPDATE) for value in found["value"])
+
+
+def _operation(value: bytes) -> Any:
+    """Of a JSON change event, with or without its schema around it."""
+    event = orjson.loads(value)
+    return event.get("payload", event).get("op")
+
+
+def _silent(subject: Subject, what: str) -> Unprovable:
+    return Unprovable(
+        Cause.CONNECTOR_SILENT,
+        what,
+        where=f"topic {subject.markers}",
+        remedy="look at the connector's status in Kafka Connect; it needs some seconds after a crash",
+    )
+
+
+def _await_lake(
+    subject: Subject, barrier: Offsets, patience: Patience, drain: Callable[[], None] | None
+) -> None:
+    """Until both tables have committed everything below the barrier."""
+    while True:
+        behind = _behind(subject, barrier)
+        if not behind:
+            return
+        if not patience.left():
+            raise Unprovable(
+                Cause.LAGGING,
+                f"the lake did not reach the source's position in time: {'; '.join(behind)}",
+                where=f"topic {subject.stream.topic}",
+                remedy="look at the table's replication; prove again once it has caught up",
+            )
+        if drain is not None:
+            drain()
+        patience.sleep(POLL)
+
+
+def _behind(subject: Subject, barrier: Offsets) -> list[str]:
+    """What is missing, in words, per table that stands before the barrier.
+
+    A table that holds every record below the barrier but stands before a transaction's end marker counts as
+    there only when it has moved over it, which replication does with a commit of offsets alone.
+    """
+    missing = []
+    for table in (subject.changelog, subject.current):
+        if not table.exists():
+            missing.append(f"{table.uri} does not exist")
+        elif not reached(committed := table.open(subject.stream).offsets, barrier):
+            missing.append(f"{table.uri} stands at {dict(committed)} of {dict(barrier)}")
+    return missing
+
+
+def _judge(subject: Subject, ground: Ground) -> Result:
+    """Compare; what differs is compared again, at the same T, with the tables as they are by then.
+
+    The table as of T is the same whatever its version, as long as that holds B. So a difference that is gone
+    with newer versions came from reading, not from the lake; one that stays is the lake's.
+    """
+    found = _compare(subject, ground)
+    if not found.equal:
+        found = _compare(subject, ground)
+    if found.equal:
+        return _result(subject, found, Verdict.PASS, "")
+    if found.state.contended:
+        advice = "An initial snapshot was running, its rows may be newer than the position: prove again."
+        return _result(subject, found, Verdict.UNKNOWN, f"{found.difference} {advice}", Cause.CONTENDED)
+    named = differing_keys(subject.truth, found)
+    return replace(
+        _result(subject, found, Verdict.FAIL, found.difference),
+        differing=named.shown,
+        differing_count=named.found,
+        buckets_unlisted=named.buckets_unlisted,
+    )
+
+
+def _compare(subject: Subject, ground: Ground) -> Comparison:
+    # The current table first: it is made from the changelog, which therefore stands at or beyond it.
+    current = Opened(subject.current, subject.current.open(subject.stream))
+    changelog = Opened(subject.changelog, subject.changelog.open(subject.stream))
+    return compare(ground, changelog, current)
+
+
+def _result(
+    subject: Subject, found: Comparison, verdict: Verdict, reason: str, cause: Cause | None = None
+) -> Result:
+    return Result(
+        table=subject.table,
+        verdict=verdict,
+        reason=reason,
+        seconds=0.0,
+        position=found.ground.at,
+        counts=found.counts,
+        source_digest=found.ground.source.hexdigest(),
+        lake_digest=found.lake.hexdigest(),
+        cause=cause,
+    )
+
+
+def _unknown(subject: Subject, ground: Ground | None, error: CdcError) -> Result:
+    cause = error.cause if isinstance(error, Unprovable) else Cause.TABLE_UNREADABLE
+    return Result(
+        table=subject.table,
+        verdict=Verdict.UNKNOWN,
+        reason=str(error),
+        seconds=0.0,
+        position=None if ground is None else ground.at,
+        cause=cause,
+    )

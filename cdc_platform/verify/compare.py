@@ -1,0 +1,117 @@
+"""Source and lake side by side at one position: counts, digests by bucket, then the differing keys.
+
+Invariant: keys are only looked for in buckets that differ, and the source is read again at the same
+position, so the keys found are those that made the buckets differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from cdc_platform.core.digest import BUCKETS, BucketDigest
+from cdc_platform.core.offsets import Offsets
+from cdc_platform.verify.as_of import LakeState, Opened, as_of, last_offsets, live_keys, operations
+from cdc_platform.verify.truth import Truth
+from cdc_platform.verify.verdict import SHOWN_KEYS, ClusterTime, Counts, DifferingKey, Kind
+
+LISTED_ROWS: Final = 1_000_000
+"""Rows of differing buckets held in memory to find the differing keys, about 200 bytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a comparison stands on. ``since``: offsets of the topic before ``at`` was taken."""
+
+    at: ClusterTime
+    since: Offsets
+    source: BucketDigest = field(default_factory=BucketDigest)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The lake at the ground's position, and the buckets in which it is not the source."""
+
+    ground: Ground
+    changelog: Opened
+    state: LakeState
+    lake: BucketDigest
+    counts: Counts
+    buckets: frozenset[int]
+
+    @property
+    def equal(self) -> bool:
+        return not self.buckets and self.counts.folded == self.counts.source
+
+    @property
+    def difference(self) -> str:
+        """One sentence of numbers."""
+        return (
+            f"The source has {self.counts.source} rows, the current table {self.counts.lake}, the changelog "
+            f"{self.counts.folded} live keys; {len(self.buckets)} of {BUCKETS} key buckets differ."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """``shown``: the first SHOWN_KEYS of the ``found`` keys. ``buckets_unlisted``: buckets not looked
+    into."""
+
+    shown: tuple[DifferingKey, ...]
+    found: int
+    buckets_unlisted: int
+
+
+def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
+    """Read the lake as of the ground's position and hold it against the source's digest."""
+    state = as_of(changelog, current, ground.at, ground.since)
+    lake = BucketDigest()
+    lake.add(state.digests())
+    counts = Counts(
+        source=ground.source.rows,
+        changelog=operations(changelog),
+        folded=live_keys(changelog, current.handle.offsets, ground.at, ground.since),
+        lake=lake.rows,
+        current=current.rows().select(pl.len()).collect().item(),
+        reverted=state.reverted,
+    )
+    return Comparison(ground, changelog, state, lake, counts, ground.source.differing(lake))
+
+
+def differing_keys(truth: Truth, found: Comparison) -> Differing:
+    """The keys that make the buckets differ, from as many buckets as memory allows, one at least."""
+    buckets = _first_buckets(found.ground.source, found.lake, found.buckets)
+    if not buckets:
+        return Differing((), 0, 0)
+    source = dict(truth.digests(found.ground.at, buckets))
+    kinds = _kinds(source, found.state.digests(buckets))
+    shown = sorted(kinds)[:SHOWN_KEYS]
+    offsets = last_offsets(found.changelog, frozenset(shown))
+    named = tuple(DifferingKey(key, kinds[key], *offsets.get(key, (None, None))) for key in shown)
+    return Differing(named, len(kinds), len(found.buckets) - len(buckets))
+
+
+def _kinds(source: Mapping[str, int], lake: Iterable[tuple[str, int]]) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {}
+    seen: set[str] = set()
+    for key, digest in lake:
+        if key not in source or key in seen:
+            kinds[key] = Kind.EXTRA
+        elif source[key] != digest:
+            kinds[key] = Kind.DIFFERENT
+        seen.add(key)
+    return kinds | dict.fromkeys(source.keys() - seen, Kind.MISSING)
+
+
+def _first_buckets(source: BucketDigest, lake: BucketDigest, buckets: Set[int]) -> frozenset[int]:
+    taken: set[int] = set()
+    rows = 0
+    for bucket in sorted(buckets):
+        rows += max(source.counts[bucket], lake.counts[bucket])
+        if taken and rows > LISTED_ROWS:
+            break
+        taken.add(bucket)
+    return frozenset(taken)
