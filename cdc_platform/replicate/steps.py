@@ -14,7 +14,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -216,7 +216,7 @@ def _stamped(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
 def _fit(handle: Handle, rows: pl.DataFrame, replica: Replica) -> pl.DataFrame:
     """The rows with the table's columns and the new ones, every value as it came, or SchemaRefused."""
-    return schema.fit(rows, handle.schema, where=f"table {replica.name}, topic {replica.stream.topic}")
+    return schema.admit(handle.schema, rows, where=f"table {replica.name}").frame
 
 
 def _lag(rows: pl.DataFrame, now: datetime) -> Lag | None:
@@ -232,8 +232,3 @@ def _lag(rows: pl.DataFrame, now: datetime) -> Lag | None:
         p50=seconds.quantile(0.5), p95=seconds.quantile(0.95), max=seconds.max()
     ).row(0)
     return None if highest is None else Lag(p50, p95, highest)
-
-
-def lagging(committed: Sequence[Offsets], ends: Offsets) -> bool:
-    """True when any of the tables stands before the topic's ends."""
-    return not all(reached(offsets, ends) for offsets in committed)
