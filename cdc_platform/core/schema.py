@@ -26,7 +26,7 @@ from polars.datatypes import DataTypeClass
 
 from cdc_platform.core.columns import OFFSET, PARTITION, TOPIC
 from cdc_platform.core.errors import SchemaRefused
-from cdc_platform.core.fit import fit
+from cdc_platform.core.widen import widen
 
 SAFE_INTEGER: Final = 2**53 - 1
 """Largest integer whose neighbours are doubles too (IEEE 754): beyond it two integers can be one double."""
@@ -44,14 +44,6 @@ class Evolution:
 
     schema: pl.Schema
     added: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """``frame`` has exactly the columns and types of ``evolution.schema``."""
-
-    frame: pl.DataFrame
-    evolution: Evolution
 
 
 def _present(values: pl.Series) -> bool:
@@ -76,18 +68,18 @@ class Conflict:
     signs: tuple[Sign, ...] = field(default=(_present,), compare=False)
 
 
-def admit(table: pl.Schema, frame: pl.DataFrame, *, where: str) -> Admitted:
-    """Evolve and conform in one step, naming topic, partition and offset of the first row that does not fit.
+def fit(rows: pl.DataFrame, table: pl.Schema, *, where: str) -> pl.DataFrame:
+    """``evolve`` and ``conform`` in one step: the rows with the table's columns and then the new ones.
 
-    ``table``: the table's schema, empty for a new table. ``frame``: changelog rows; the columns TOPIC,
-    PARTITION and OFFSET name the row. Raises SchemaRefused.
+    ``table``: the table's schema, empty for a new table. Raises SchemaRefused naming topic, partition and
+    offset (from the columns TOPIC, PARTITION and OFFSET) of the first row that does not fit.
     """
-    evolution, conflicts = compare(table, frame.schema)
-    conflicts = conflicts or inexact(frame, evolution.schema)
+    evolution, conflicts = compare(table, rows.schema)
+    conflicts = conflicts or inexact(rows, evolution.schema)
     if conflicts:
-        row = first_misfit(frame, conflicts[0])
-        raise _refused(conflicts[0], where=f"{where}, {origin(frame, row)}")
-    return Admitted(conform(frame, evolution.schema), evolution)
+        row = first_misfit(rows, conflicts[0])
+        raise _refused(conflicts[0], where=f"{where}, {origin(rows, row)}")
+    return conform(rows, evolution.schema)
 
 
 def evolve(table: pl.Schema, batch: pl.Schema, *, where: str) -> Evolution:
@@ -127,7 +119,7 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     if evolution.added:
         remedy = "evolve the table's schema with this batch first; nothing was written"
         raise SchemaRefused(f"the table has no {', '.join(evolution.added)}", where=where, remedy=remedy)
-    return pl.DataFrame([fit(frame, name, dtype) for name, dtype in schema.items()])
+    return pl.DataFrame([widen(frame, name, dtype) for name, dtype in schema.items()])
 
 
 def inexact(frame: pl.DataFrame, schema: pl.Schema) -> tuple[Conflict, ...]:

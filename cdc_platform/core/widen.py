@@ -2,7 +2,7 @@
 
 Invariant: only nulls are added and only integers become doubles; which pairs of types may come here, and
 whether the integers are small enough, is for ``core.schema`` to say. Polars' own cast cannot be used: it
-refuses structs that gain a field, and with ``strict=False`` it takes fields by their place, not by their name.
+refuses structs that gain a field, and with ``strict=False`` it takes fields by their place, not their name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def fit(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
+def widen(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
     """Column ``name`` of ``frame`` as ``dtype``, all null if the frame does not have it."""
     if name not in frame.columns:
         return pl.repeat(None, len(frame), dtype=dtype, eager=True).alias(name)
