@@ -35,6 +35,9 @@ from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
 POLL: Final = 0.1
 """Seconds between two looks at something that is awaited."""
 
+MARK_AGAIN: Final = 5.0
+"""Seconds after which a marker that was not seen is written once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -108,7 +111,8 @@ def _barrier(subject: Subject, marker: str, patience: Patience) -> Offsets:
     offsets taken after the second marker was seen lie above X; a second marker makes up for the high
     watermarks that one would need.
 
-    A marker that an initial snapshot reads (``r``) says nothing about the stream and is not counted.
+    A marker that an initial snapshot reads (``r``) says nothing about the stream and is not counted; written
+    again, it comes as a change when the snapshot is done.
     """
     starts = {s: subject.log.ends([s])[s.topic] for s in subject.log.streams([subject.markers]).values()}
     subject.truth.mark(f"{marker}-1")
@@ -134,7 +138,11 @@ def _open_markers(subject: Subject, starts: dict[Stream, Offsets], patience: Pat
 
 def _await_marker(reader: LogReader, subject: Subject, marker: str, patience: Patience) -> None:
     wanted = marker.encode()
+    written = patience.clock()
     while patience.left():
+        if patience.clock() - written > MARK_AGAIN:
+            subject.truth.mark(marker)
+            written = patience.clock()
         for batch in reader.poll(POLL, 10_000):
             if isinstance(batch, Stopped):
                 raise batch.error

@@ -52,7 +52,7 @@ class Moment(int):
 
 
 def encode(value: Any, adapt: Adapters = _NONE) -> bytes:
-    """Canonical bytes of one value. ``adapt`` makes foreign types plain on the way.
+    """Canonical bytes of one value. ``adapt`` makes other types plain on the way, and goes before our own.
 
     Raises SchemaRefused for a type that neither the canonical form nor ``adapt`` knows.
     """
@@ -63,10 +63,10 @@ def encode(value: Any, adapt: Adapters = _NONE) -> bytes:
         return _document({name: encode(v, adapt) for name, v in value.items() if v is not None})
     if kind is list:
         return b"[" + b",".join([encode(v, adapt) for v in value]) + b"]"
-    if (encoder := _SCALARS.get(kind)) is not None:
-        return encoder(value)
     if (adapter := adapt.get(kind)) is not None:
         return encode(adapter(value), adapt)
+    if (encoder := _SCALARS.get(kind)) is not None:
+        return encoder(value)
     raise SchemaRefused(
         f"a value of type {kind.__name__} has no canonical form",
         remedy="teach the canonical form this type, with a test of what it is equal to",

@@ -58,32 +58,43 @@ class Opened:
 class LakeState:
     """The table as of the position. ``rows``: key, metadata and fields. ``reverted``: keys taken back.
 
-    ``contended``: rows of an initial snapshot arrived while the proof ran, a difference proves nothing.
+    ``unfolded``: keys among those whose current row is not their last row in the changelog. As of the
+    position they are judged by the changelog, so this is what tells a wrong current row of a key that keeps
+    changing. ``contended``: rows of an initial snapshot arrived while the proof ran, a difference proves
+    nothing.
     """
 
     rows: pl.LazyFrame
     reverted: int
+    unfolded: frozenset[str]
     contended: bool
 
     def digests(self, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         """Key text and row digest of every row, or of those in ``buckets``, in batches of 50,000."""
-        for batch in self.rows.collect_batches(chunk_size=BATCH_ROWS):
-            yield from _digests(batch, buckets)
+        return _digests(self.rows, buckets)
 
 
 def as_of(changelog: Opened, current: Opened, at: ClusterTime, since: Offsets) -> LakeState:
     """The current table taken to ``at``; see the module's text for what must hold."""
     ends = current.handle.offsets
     tail = changelog.rows(ends, since).select(KEY, OPERATION, POSITION)
-    touched = tail.filter(~visible(at)).select(KEY).unique().collect()
-    contended = tail.select(_SNAPSHOT.any()).collect().item()
+    contended = bool(tail.select(_SNAPSHOT.any()).collect().item())
+    touched = tail.filter(~visible(at)).select(KEY).unique().collect().lazy()
+    reverted = touched.select(pl.len()).collect().item()
     state = current.rows()
-    if touched.height:
-        settled = state.join(touched.lazy(), on=KEY, how="anti")
-        history = changelog.rows(ends).join(touched.lazy(), on=KEY, how="semi")
-        restored = last_visible(history, at, since).filter(pl.col(OPERATION) != DELETE)
-        state = pl.concat([settled, restored], how="diagonal_relaxed")
-    return LakeState(state, touched.height, bool(contended))
+    if not reverted:
+        return LakeState(state, 0, frozenset(), contended)
+    history = changelog.rows(ends).join(touched, on=KEY, how="semi").collect().lazy()
+    restored = _alive(last(history.filter(visible(at) | _below(since))))
+    settled = state.join(touched, on=KEY, how="anti")
+    folded = set(_digests(_alive(last(history))))
+    unfolded = folded ^ set(_digests(state.join(touched, on=KEY, how="semi")))
+    return LakeState(
+        pl.concat([settled, restored], how="diagonal_relaxed"),
+        reverted,
+        frozenset(key for key, _ in unfolded),
+        contended,
+    )
 
 
 def visible(at: ClusterTime) -> pl.Expr:
@@ -92,24 +103,20 @@ def visible(at: ClusterTime) -> pl.Expr:
     return _SNAPSHOT | before
 
 
-def last_visible(history: pl.LazyFrame, at: ClusterTime, since: Offsets) -> pl.LazyFrame:
-    """Per key the last row that is visible at ``at``, deletes included.
+def last(history: pl.LazyFrame) -> pl.LazyFrame:
+    """Per key the last row, deletes included.
 
     Within a partition the offset decides. A key is in several partitions only if their number was changed;
     between those the position decides.
     """
-    by_offset = (
-        history.filter(visible(at) | _below(since))
-        .sort(OFFSET)
-        .unique([KEY, PARTITION], keep="last", maintain_order=True)
-    )
+    by_offset = history.sort(OFFSET).unique([KEY, PARTITION], keep="last", maintain_order=True)
     return by_offset.sort(_SECONDS, _ORD, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
 
 
 def live_keys(changelog: Opened, ends: Offsets, at: ClusterTime, since: Offsets) -> int:
     """Rows the source had at ``at`` by the changelog alone."""
     history = changelog.rows(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
-    live = last_visible(history, at, since).filter(pl.col(OPERATION) != DELETE)
+    live = _alive(last(history.filter(visible(at) | _below(since))))
     return int(live.select(pl.len()).collect().item())
 
 
@@ -122,12 +129,12 @@ def operations(changelog: Opened) -> Mapping[str, int]:
 def last_offsets(changelog: Opened, keys: Set[str]) -> Mapping[str, tuple[int, int]]:
     """Partition and offset of the newest changelog row of each of a few keys; without one, left out."""
     rows = changelog.rows().select(KEY, PARTITION, OFFSET, POSITION).filter(pl.col(KEY).is_in(list(keys)))
-    newest = (
-        rows.sort(_SECONDS, _ORD, OFFSET)
-        .unique(KEY, keep="last", maintain_order=True)
-        .select(KEY, PARTITION, OFFSET)
-    )
-    return {key: (partition, offset) for key, partition, offset in newest.collect().iter_rows()}
+    newest = last(rows).select(KEY, PARTITION, OFFSET).collect()
+    return {key: (partition, offset) for key, partition, offset in newest.iter_rows()}
+
+
+def _alive(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.filter(pl.col(OPERATION) != DELETE)
 
 
 def _below(since: Offsets) -> pl.Expr:
@@ -137,12 +144,16 @@ def _below(since: Offsets) -> pl.Expr:
     return pl.any_horizontal(*known) if known else pl.lit(False)
 
 
-def _digests(batch: pl.DataFrame, buckets: Set[int] | None) -> Iterator[tuple[str, int]]:
-    keys = batch[KEY].to_list()
+def _digests(rows: pl.LazyFrame, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
+    for batch in rows.collect_batches(chunk_size=BATCH_ROWS):
+        yield from _batch_digests(batch, buckets)
+
+
+def _batch_digests(batch: pl.DataFrame, buckets: Set[int] | None) -> Iterator[tuple[str, int]]:
     if buckets is not None:
-        wanted = pl.Series([bucket_of(key) in buckets for key in keys], dtype=pl.Boolean)
-        batch = batch.filter(wanted)
-        keys = batch[KEY].to_list()
+        inside = [bucket_of(key) in buckets for key in batch[KEY]]
+        batch = batch.filter(pl.Series(inside, dtype=pl.Boolean))
+    keys = batch[KEY].to_list()
     fields = [column for column in batch.get_columns() if column.name not in METADATA]
     rows = encode_columns(fields) if fields else [b"{}"] * len(keys)
     return ((key, row_digest(key, canonical)) for key, canonical in zip(keys, rows, strict=True))

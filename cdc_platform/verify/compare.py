@@ -44,14 +44,16 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        return not self.buckets and self.counts.folded == self.counts.source
+        rows_agree = self.counts.folded == self.counts.source
+        return rows_agree and not self.buckets and not self.state.unfolded
 
     @property
     def difference(self) -> str:
         """One sentence of numbers."""
         return (
-            f"The source has {self.counts.source} rows, the current table {self.counts.lake}, the changelog "
-            f"{self.counts.folded} live keys; {len(self.buckets)} of {BUCKETS} key buckets differ."
+            f"The source has {self.counts.source} rows, the current table {self.counts.lake}, "
+            f"the changelog {self.counts.folded} live keys; {len(self.buckets)} of {BUCKETS} key buckets differ; "
+            f"of {self.state.reverted} keys changed since, {len(self.state.unfolded)} lack their last change."
         )
 
 
@@ -84,10 +86,10 @@ def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
 def differing_keys(truth: Truth, found: Comparison) -> Differing:
     """The keys that make the buckets differ, from as many buckets as memory allows, one at least."""
     buckets = _first_buckets(found.ground.source, found.lake, found.buckets)
-    if not buckets:
-        return Differing((), 0, 0)
-    source = dict(truth.digests(found.ground.at, buckets))
-    kinds = _kinds(source, found.state.digests(buckets))
+    kinds = dict.fromkeys(found.state.unfolded, Kind.UNFOLDED)
+    if buckets:
+        source = dict(truth.digests(found.ground.at, buckets))
+        kinds |= _kinds(source, found.state.digests(buckets))
     shown = sorted(kinds)[:SHOWN_KEYS]
     offsets = last_offsets(found.changelog, frozenset(shown))
     named = tuple(DifferingKey(key, kinds[key], *offsets.get(key, (None, None))) for key in shown)

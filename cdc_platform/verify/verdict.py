@@ -43,11 +43,16 @@ class Unprovable(Transient):
 
 
 class Kind(StrEnum):
-    """What is wrong with a key of the lake."""
+    """What is wrong with a key of the lake: missing, extra or different from the source's row at the
+    position.
+
+    ``unfolded``: changed since the position, and the current table does not hold its last change.
+    """
 
     MISSING = "missing"
     EXTRA = "extra"
     DIFFERENT = "different"
+    UNFOLDED = "not the last row of its changelog"
 
 
 @dataclass(frozen=True, slots=True, order=True)

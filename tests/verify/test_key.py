@@ -1,0 +1,82 @@
+"""Key texts as the Java driver 5.5.1 printed them, run with the writer settings Debezium uses."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import bson
+import pytest
+from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+
+from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.verify.key import java_double, key_text
+
+OID = "507f1f77bcf86cd799439011"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        (Int64(1), '{"$numberLong": "1"}'),
+        (True, "true"),
+        (None, "null"),
+        (1.0, "1.0"),
+        ("abc", '"abc"'),
+        (
+            "abc\"\\/\b\f\n\r\t\0é😀\u0301\u02b0\u200b\u00a0\u2028\ue000<>&'",
+            '"abc\\"\\\\/\\b\\f\\n\\r\\t\\u0000é\\ud83d\\ude00\\u0301\\u02b0\\u200b\u00a0\\u2028\\ue000<>&\'"',
+        ),
+        (ObjectId(OID), f'{{"$oid": "{OID}"}}'),
+        (
+            {"a": 1, "b": [1, "x", {}], "c": {}, "d": [], "e": {"f": None}},
+            '{"a": 1,"b": [1,"x",{}],"c": {},"d": [],"e": {"f": null}}',
+        ),
+        ({}, "{}"),
+        (DatetimeMS(-5), '{"$date": -5}'),
+        (b"\x01\x02", '{"$binary": "AQI=","$type": "00"}'),
+        (Binary(b"\x01\x02\xff", 0x80), '{"$binary": "AQL/","$type": "80"}'),
+        (
+            Binary.from_uuid(uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")),
+            '{"$binary": "ABEiM0RVZneImaq7zN3u/w==","$type": "04"}',
+        ),
+        (Timestamp(4294967291, 7), '{"$timestamp": {"t": 4294967291,"i": 7}}'),
+        (Decimal128("1.50"), '{"$numberDecimal": "1.50"}'),
+        (Decimal128("1E+3"), '{"$numberDecimal": "1E+3"}'),
+        (Decimal128("-0"), '{"$numberDecimal": "-0"}'),
+        (Decimal128("NaN"), '{"$numberDecimal": "NaN"}'),
+        (Decimal128("-Infinity"), '{"$numberDecimal": "-Infinity"}'),
+        (Decimal128("1E-7"), '{"$numberDecimal": "1E-7"}'),
+        (MinKey(), '{"$minKey": 1}'),
+        (MaxKey(), '{"$maxKey": 1}'),
+        ({"$weird.name": Int64(5)}, '{"$weird.name": {"$numberLong": "5"}}'),
+        (bson.DBRef("n", 1), '{"$ref": "n","$id": 1}'),
+    ],
+)
+def test_a_key_reads_as_the_connector_writes_it(value: Any, text: str) -> None:
+    assert key_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e7, "1.0E7"),
+        (123456.789, "123456.789"),
+        (1e-3, "0.001"),
+        (9.9e-4, "9.9E-4"),
+        (-0.0, "-0.0"),
+        (float("nan"), "NaN"),
+        (float("-inf"), "-Infinity"),
+        (1.7976931348623157e308, "1.7976931348623157E308"),
+        (2e-323, "2.0E-323"),
+        (12345678.9, "1.23456789E7"),
+    ],
+)
+def test_a_double_reads_as_java_writes_it(value: float, text: str) -> None:
+    assert java_double(value) == text
+
+
+def test_a_type_that_cannot_be_a_key_is_refused() -> None:
+    with pytest.raises(SchemaRefused):
+        key_text(object())
