@@ -2,8 +2,8 @@
 
 Invariants
 - Row i of the frame is text i. No value is cast, rounded or dropped; nulls are left out (``extended.py``).
-- Columns do not depend on the hint, but for one thing: integers in a field that the hint has as a double become
-  doubles at once, as they would in the table.
+- Columns do not depend on the hint, but for one thing: integers in a field that the hint has as a double
+  become doubles at once, as they would in the table.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class Documents:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """The first text that is no document or does not fit those before it, and why."""
+    """The first text that is no document, or (``typed``) one that does not fit those before it, and why."""
 
     row: int
     reason: str
+    typed: bool
 
 
 def read_documents(texts: pl.Series, hint: pa.Schema = NOTHING) -> Documents | Misfit:
@@ -42,23 +43,24 @@ def read_documents(texts: pl.Series, hint: pa.Schema = NOTHING) -> Documents | M
     if isinstance(result, Documents):
         return result
     row = first_offender(len(plain), lambda count: isinstance(_read(plain.head(count), hint), Documents))
-    reason = _read(plain.head(row + 1), hint)
-    return Misfit(row, result if isinstance(reason, Documents) else reason)
+    upto = _read(plain.head(row + 1), hint)
+    unreadable = result if isinstance(upto, Documents) else upto
+    return Misfit(row, unreadable.reason, unreadable.typed)
 
 
-def _read(texts: pl.Series, hint: pa.Schema) -> Documents | str:
+def _read(texts: pl.Series, hint: pa.Schema) -> Documents | Unreadable:
     table = parse(texts, hint, infer=True)
     if isinstance(table, Unreadable) and len(hint):
         # The hint is not the law: what does not fit it may fit itself, and the table's schema judges later.
         table = parse(texts, NOTHING, infer=True)
     if isinstance(table, Unreadable):
-        return table.reason
+        return table
     if reason := rounded(texts, table):
-        return reason
+        return Unreadable(reason, typed=True)
     columns = {name: present(table[name].combine_chunks()) for name in table.column_names}
     columns = {name: array for name, array in columns.items() if not pa.types.is_null(array.type)}
     for name, array in columns.items():
         if reason := misfit((name,), array):
-            return reason
+            return Unreadable(reason, typed=True)
     series = [pl.Series(name, pl.from_arrow(unwrapped(array))) for name, array in columns.items()]
     return Documents(pl.DataFrame(series), known(table.schema))

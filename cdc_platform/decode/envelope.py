@@ -75,9 +75,7 @@ def _parsed(texts: pl.Series, schema: pa.Schema, part: str) -> pl.DataFrame | Re
         alone = _parse(texts.slice(row, 1), schema)
         reason = alone.reason if isinstance(alone, Unreadable) else table.reason
         return Refusal(row, f"the {part} is no change event's: {reason}", _CONVERTER)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(table)
 
 
 def _parse(texts: pl.Series, schema: pa.Schema) -> pa.Table | Unreadable:

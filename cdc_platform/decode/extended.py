@@ -1,7 +1,7 @@
 """MongoDB's extended JSON, as Debezium prints it, turned into columns of plain types, at every level.
 
-Debezium prints documents with the Java driver's ``JsonMode.STRICT``: a 32-bit integer as 1, a double as 1.0, and
-everything else that JSON does not have as a small object, a *wrapper*:
+Debezium prints documents with the Java driver's ``JsonMode.STRICT``: a 32-bit integer as 1, a double as 1.0,
+and everything else that JSON does not have as a small object, a *wrapper*:
 
     {"$numberLong": "1"}         → Int64 (in the text, ``plain_longs``: fields mix both widths all the time)
     {"$oid": "5f…"}              → String
@@ -10,9 +10,10 @@ everything else that JSON does not have as a small object, a *wrapper*:
     any other ($binary and $type, $timestamp, $regex and $options, $minKey …)  → the struct it is
 
 Invariants
-- A field is a wrapper in all its values or in none. A field that mixes them is refused: it would read as null.
-- What is null throughout a batch is left out, so a batch looks the same whatever was seen before it. A null field
-  equals a missing one in a column store. An empty list or object stays, its type unknown (List(Null), Struct({})).
+- A field is a wrapper in all its values or in none. One that mixes them is refused, or some would be null.
+- What is null throughout a batch is left out, so a batch looks the same whatever was seen before it. A null
+  field equals a missing one in a column store. An empty list or object stays, its type unknown (List(Null),
+  Struct({})).
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ _MAX_MILLIS: Final = (2**63 - 1) // 1000
 
 
 def plain_longs(texts: pl.Series) -> pl.Series:
-    """``{"$numberLong": "123"}`` as ``123``. Inside a JSON string quotes are escaped, so nothing there matches."""
+    """``{"$numberLong": "123"}`` as ``123``.
+
+    On the text, as that is safe: inside a JSON string every quote is escaped, so nothing there matches.
+    """
     if not texts.str.contains('"$numberLong"', literal=True).any():
         return texts
     return texts.str.replace_all(_LONG, "${1}")
 
 
 def present(array: pa.Array) -> pa.Array:
-    """The array without the fields that are null in all rows, nested ones too; of null type if all of it is."""
+    """The array without fields that are null in all rows, nested ones too; of null type if all of it is."""
     if array.null_count == len(array):
         return pa.nulls(len(array))
     if pa.types.is_struct(array.type):
@@ -51,7 +55,7 @@ def present(array: pa.Array) -> pa.Array:
 
 
 def misfit(path: Path, array: pa.Array) -> str | None:
-    """What is wrong with the first wrapper that cannot be unwrapped, or None. ``array``: as of ``present``."""
+    """What is wrong with the first wrapper that cannot be unwrapped, if any. ``array``: as of ``present``."""
     return next(_misfits(path, array), None)
 
 
@@ -87,7 +91,7 @@ def _misfits(path: Path, array: pa.Array) -> Iterator[str]:
 def _bad_values(path: Path, wrapper: str, array: pa.StructArray) -> Iterator[str]:
     value = array.flatten()[0]
     if value.null_count > array.null_count:
-        yield f"field {path_text(path)} has an object that is neither empty of {wrapper} nor has a value for it"
+        yield f"field {path_text(path)} has both {wrapper} values and objects without a {wrapper}"
     if wrapper == "$date" and pc.max(pc.greater(pc.abs(value), _MAX_MILLIS)).as_py():
         yield f"field {path_text(path)} has a date that microseconds in 64 bits cannot hold"
 

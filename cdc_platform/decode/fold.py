@@ -31,9 +31,9 @@ def fold(changes: pl.DataFrame) -> Folded:
         update           the next       update    delete
         delete           create, read   update    delete
 
-    The next change always wins whole, whatever came before: each carries the complete document, so nothing of an
-    earlier one is needed. Deleted and created again is created; created and deleted is deleted, and not nothing,
-    as the table may hold the key from before.
+    The next change always wins whole, whatever came before: each carries the complete document, so nothing
+    of an earlier one is needed. Deleted and created again is created; created and deleted is deleted, and
+    not nothing, as the table may hold the key from before.
     """
     last = (
         changes.lazy()

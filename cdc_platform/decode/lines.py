@@ -1,16 +1,17 @@
 """JSON texts, one object each, parsed as one block into an Arrow table: strictly, row for row.
 
-pyarrow's reader is strict where it matters: one field with a string here and a number there, a fraction for an
-integer, a duplicate key or half a surrogate pair is an error, never a guess. What it lets through is closed here
-- It skips blank lines, takes two objects on a line, and a line ``null`` for a row (or ends the process). So each
-  text must begin with ``{`` and end with ``}``, and the rows are counted: two texts can then neither melt into
-  one row nor one text become two.
+pyarrow's reader is strict where it matters: one field with a string here and a number there, a fraction for
+an integer, a duplicate key or half a surrogate pair is an error, never a guess. What it lets through is caught:
+- It skips blank lines, takes two objects on a line, and crashes the process on a line ``null`` (pyarrow 26).
+  So each text must begin with ``{`` and end with ``}``, and the rows are counted: two texts can then neither
+  melt into one row nor one text become two.
 - It takes texts that look like dates for timestamps, which loses how they were written. They stay texts.
 - It rounds integers that share a field with fractions, or exceed 64 bits (``numbers.py`` finds those).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,12 +23,18 @@ MIN_BLOCK_BYTES: Final = 4 << 20
 
 NOTHING: Final = pa.schema([])
 
+_FIELD: Final = re.compile(r"Column\((?P<path>/.*)\) (?P<what>.*?)(?: in row \d+)?$", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why texts could not be parsed. Rows named by the parser are left out: it counts them by block."""
+    """Why texts could not be parsed; ``typed``: a field has values that do not go together.
+
+    The rows named by the parser are left out: it counts them by block.
+    """
 
     reason: str
+    typed: bool = False
 
 
 def parse(texts: pl.Series, schema: pa.Schema, *, infer: bool) -> pa.Table | Unreadable:
@@ -63,7 +70,16 @@ def _read(texts: pl.Series, schema: pa.Schema, *, infer: bool) -> pa.Table | Unr
             parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=behavior),
         )
     except pa.ArrowInvalid as error:
-        return Unreadable(str(error).partition(" in row ")[0])
+        return _unreadable(str(error))
+
+
+def _unreadable(message: str) -> Unreadable:
+    """From, say, ``JSON parse error: Column(/a/[]/b) changed from string to number in row 3``."""
+    found = _FIELD.search(message)
+    if found is None:
+        return Unreadable(message.partition(" in row ")[0])
+    path = found["path"].replace("/[]", "[]").replace("/", ".").removeprefix(".")
+    return Unreadable(f"field {path} {found['what']}", typed=True)
 
 
 def known(schema: pa.Schema) -> pa.Schema:

@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -23,7 +24,12 @@ from cdc_platform.decode.envelope import read_envelopes
 from cdc_platform.decode.lines import NOTHING
 from cdc_platform.decode.refusal import Refusal
 
-EMPTY_DOCUMENT = "{}"
+_EMPTY_DOCUMENT: Final = "{}"
+
+_AGAIN: Final = "then take a new snapshot into a new topic"
+_ONE_TYPE: Final = f"give the field one type in all documents of the source, {_AGAIN}"
+_RENAME: Final = f"rename the field in the source, {_AGAIN}"
+_CONNECTOR: Final = f"let only Debezium's MongoDB connector write to this topic, {_AGAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """``frame``: KEY, the documents' top-level fields, OPERATION, TIMESTAMP, POSITION, TOPIC, PARTITION, OFFSET.
+    """``frame``: KEY, the documents' fields, OPERATION, TIMESTAMP, POSITION, TOPIC, PARTITION, OFFSET.
 
     ``tombstones``: records without a value, which Kafka's compaction wants and the changelog does not: the
     delete before them is a row already.
@@ -49,9 +55,9 @@ class Decoded:
 def decode(records: Records, layout: Layout | None = None) -> Decoded:
     """Rows of the changelog, without the two ingestion columns.
 
-    ``layout``: of the previous batch. POSITION's seconds are whole seconds of ``source.ts_ms``, its ``ord`` is -1
-    for rows of the initial snapshot, its ``total_order`` 0 outside of a transaction. Columns of List(Null) or
-    Struct({}) have values whose type this batch does not tell (``core.schema`` settles them).
+    ``layout``: of the previous batch. POSITION's ``seconds`` are whole seconds of ``source.ts_ms``, its
+    ``ord`` is -1 for rows of the initial snapshot, its ``total_order`` 0 outside of a transaction. Columns of
+    List(Null) or Struct({}) have values whose type this batch does not tell (``core.schema`` settles them).
     Raises EventRefused for a record that is no complete change event, SchemaRefused for a document that does
     not fit those before it, each for the first such record.
     """
@@ -76,24 +82,17 @@ def _decode(records: Records, hint: pa.Schema) -> Decoded | Refusal:
     if isinstance(events, Refusal):
         return _at(rows, events)
     is_delete = pl.col("op") == columns.DELETE
-    image = pl.when(is_delete).then("before").otherwise("after").fill_null(EMPTY_DOCUMENT)
+    image = pl.when(is_delete).then("before").otherwise("after").fill_null(_EMPTY_DOCUMENT)
     documents = read_documents(events.select(image=image)["image"], hint)
     if isinstance(documents, Misfit):
-        return _at(rows, Refusal(documents.row, documents.reason, _ONE_TYPE, schema=True))
+        remedy = _ONE_TYPE if documents.typed else _CONNECTOR
+        return _at(rows, Refusal(documents.row, documents.reason, remedy, schema=documents.typed))
     if taken := [name for name in documents.frame.columns if name in METADATA]:
         row = documents.frame[taken[0]].is_not_null().arg_max() or 0
-        return _at(
-            rows,
-            Refusal(row, f"the document's field {taken[0]} is a name of the platform", _RENAME, schema=True),
-        )
+        what = f"the document's field {taken[0]} has a name that the platform gives its own column"
+        return _at(rows, Refusal(row, what, _RENAME, schema=True))
     frame = _assembled(events, documents.frame, indexed, records.stream.topic)
     return Decoded(frame, len(records.frame) - len(frame), Layout(documents.layout))
-
-
-_ONE_TYPE = (
-    "give the field one type in all documents of the source, then take a new snapshot into a new topic"
-)
-_RENAME = "rename the field in the source, then take a new snapshot into a new topic"
 
 
 def _at(rows: pl.Series, refusal: Refusal) -> Refusal:

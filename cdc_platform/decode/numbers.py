@@ -1,8 +1,8 @@
 """Integers the parser rounded: beyond 64 bits, or beyond 2^53 in a field that has fractions too.
 
-Invariant: an integer becomes a double only if no other integer becomes the same double. The parsed column alone
-cannot say whether 9007199254740992.0 was written so. So, only when a double that large is there at all, the texts
-are parsed again with every long integer replaced by null: where a value vanishes, an integer was written.
+Invariant: an integer becomes a double only if no other integer becomes the same double. The parsed column
+alone cannot say whether 9007199254740992.0 was written so. So, only when a double that large is there at all,
+the texts are parsed again with every long integer replaced by null: where a value vanishes, there was one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LONG_INTEGER: Final = r"([\[:,]\s*)-?\d{16,}(\s*[,\]}])"
 
 
 def rounded(texts: pl.Series, table: pa.Table) -> str | None:
-    """What is wrong with the first double field that holds a rounded integer, or None. ``table``: of ``texts``."""
+    """What is wrong with the first double field that has a rounded integer, if any. ``table``: of ``texts``."""
     suspects = [path for path, values in _doubles(table) if pc.any(_large(values)).as_py()]
     if not suspects:
         return None
