@@ -13,8 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cdc_platform.core.errors import LogTruncated, OffsetsLost
+
+
+RANGES: Final = "cdc.ranges"
+"""Key of a commit's metadata that holds the ranges it covers, as ``describe`` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +106,13 @@ def ends_of(ranges: Ranges) -> dict[int, int]:
 def describe(ranges: Ranges) -> str:
     """``0:[17,42) 2:[5,9)``, for messages and commit metadata."""
     return " ".join(f"{p}:[{r.start},{r.end})" for p, r in sorted(ranges.items()))
+
+
+def parse(text: str) -> dict[int, Range]:
+    """The inverse of ``describe``."""
+    ranges = {}
+    for part in text.split():
+        partition, covered = part.split(":")
+        start, end = covered.strip("[)").split(",")
+        ranges[int(partition)] = Range(int(start), int(end))
+    return ranges

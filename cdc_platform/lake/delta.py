@@ -26,7 +26,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, OPERATION, PARTITION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Transient
 from cdc_platform.core.model import Handle, Kind
-from cdc_platform.core.offsets import Ranges, Stream, describe, ends_of
+from cdc_platform.core.offsets import RANGES, Ranges, Stream, describe, ends_of, parse
 from cdc_platform.lake.selection import within
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
@@ -68,6 +68,21 @@ class DeltaLakeTable:
         table = DeltaTable(self.uri)
         handle = Handle(table.version(), pl.scan_delta(table).collect_schema(), {})
         return handle, pl.scan_delta(table).select(pl.len()).collect().item()
+
+    def commits(self) -> pl.DataFrame:
+        """When each offset range was committed: version, committed_at, and partition, start, end of the range.
+
+        From the commits' own metadata, so it goes back as far as the table's log does.
+        """
+        rows = [
+            (entry["version"], entry["timestamp"], partition, covered.start, covered.end)
+            for entry in DeltaTable(self.uri).history()
+            for partition, covered in parse(entry.get(RANGES, "")).items()
+        ]
+        columns = {"version": pl.Int64, "ms": pl.Int64, "partition": pl.Int32, "start": pl.Int64, "end": pl.Int64}
+        found = pl.DataFrame(rows, schema=columns, orient="row")
+        committed_at = pl.from_epoch("ms", time_unit="ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+        return found.with_columns(committed_at.alias("committed_at")).drop("ms")
 
     def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         table, stream = self._at(handle)

@@ -6,8 +6,6 @@ Invariants
 - The main thread alone talks to Dagster; it may be interrupted at any bytecode, the workers never inside a commit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import dagster as dg

@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from cdc_platform.core import columns, schema
 from cdc_platform.core.errors import Conflict, OffsetsLost, Transient
 from cdc_platform.core.model import Handle, Kind, Lag, Limits, Receipt, Records, Stopped
-from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream, describe, ends_of, plan, reached
+from cdc_platform.core.offsets import RANGES, Offsets, Range, Ranges, Stream, describe, ends_of, plan, reached
 from cdc_platform.core.ports import LakeTable, Log, Probe, no_probe
 from cdc_platform.decode.fold import fold
 from cdc_platform.decode.mongodb import Layout, decode
@@ -147,7 +147,7 @@ def _commit(
     applied = {op: n for op, n in rows.group_by(columns.OPERATION).len().sort(columns.OPERATION).iter_rows()}
     before = _lag(rows, started)
     info = {
-        "cdc.ranges": describe(advance),
+        RANGES: describe(advance),
         "cdc.rows": orjson.dumps({"in": rows_in, "applied": applied}).decode(),
         "cdc.lag_seconds": orjson.dumps(before and [before.p50, before.p95, before.max]).decode(),
     }
@@ -216,7 +216,7 @@ def _stamped(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
 def _fit(handle: Handle, rows: pl.DataFrame, replica: Replica) -> pl.DataFrame:
     """The rows with the table's columns and the new ones, every value as it came, or SchemaRefused."""
-    return schema.admit(handle.schema, rows, where=f"table {replica.name}").frame
+    return schema.fit(rows, handle.schema, where=f"table {replica.name}")
 
 
 def _lag(rows: pl.DataFrame, now: datetime) -> Lag | None:

@@ -1,0 +1,87 @@
+"""What the demo found out, as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+from rich.table import Table
+
+from cdc_platform.core.model import Lag
+
+PASS = "pass"
+STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """One source table in one format. ``changelog_rows``: by operation. Lags in seconds, None if unmeasured."""
+
+    table: str
+    format: str
+    source_rows: int
+    changelog_rows: dict[str, int]
+    current_rows: int
+    source_digest: str
+    lake_digest: str
+    lag_p50_s: float | None
+    lag_p95_s: float | None
+    lag_max_s: float | None
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``while_writing``: verdicts of the proof that ran while the writers did."""
+
+    tables: tuple[TableReport, ...]
+    while_writing: dict[str, str]
+    changes: int
+    changes_per_second: float
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        verdicts = [*(table.verdict for table in self.tables), *self.while_writing.values()]
+        return bool(verdicts) and all(verdict == PASS for verdict in verdicts)
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
+
+    def render(self) -> Table:
+        table = Table(title="The lake against the source, at a cluster time")
+        for name in ("table", "format", "source rows", "changelog rows", "current rows", "digests"):
+            table.add_column(name, justify="right" if "rows" in name else "left")
+        for name in ("lag p50", "p95", "max"):
+            table.add_column(name, justify="right")
+        table.add_column("while writing")
+        table.add_column("verdict")
+        for row in self.tables:
+            during = self.while_writing.get(row.table, "")
+            table.add_row(
+                row.table,
+                row.format,
+                f"{row.source_rows:,}",
+                " ".join(f"{op}:{count:,}" for op, count in sorted(row.changelog_rows.items())),
+                f"{row.current_rows:,}",
+                _digests(row),
+                *(_seconds(lag) for lag in (row.lag_p50_s, row.lag_p95_s, row.lag_max_s)),
+                f"[{STYLES.get(during, '')}]{during}[/]" if during else "",
+                f"[{STYLES[row.verdict]}]{row.verdict}[/]",
+            )
+        return table
+
+
+def lag_fields(lag: Lag | None) -> tuple[float | None, float | None, float | None]:
+    return (lag.p50, lag.p95, lag.max) if lag else (None, None, None)
+
+
+def _digests(row: TableReport) -> str:
+    same = row.source_digest == row.lake_digest
+    return f"{row.source_digest[:8]} {'=' if same else '≠'} {row.lake_digest[:8]}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"

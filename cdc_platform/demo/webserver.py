@@ -1,0 +1,131 @@
+"""The Dagster webserver of the demo, driven over its GraphQL API as a browser drives it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+from cdc_platform.core.errors import Terminal, Transient
+
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}"""
+_LOCATIONS = """
+{ repositoriesOrError {
+    __typename
+    ... on RepositoryConnection { nodes { name location { name } pipelines { name } } }
+    ... on PythonError { message } } }"""
+_STATUS = """
+query Status($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"""
+_CHECK = """
+query Check($key: AssetKeyInput!, $name: String!) {
+  assetCheckExecutions(assetKey: $key, checkName: $name, limit: 1) {
+    runId
+    status
+    evaluation {
+      success
+      description
+      metadataEntries {
+        label
+        ... on TextMetadataEntry { text }
+        ... on IntMetadataEntry { intValue }
+        ... on FloatMetadataEntry { floatValue }
+        ... on JsonMetadataEntry { jsonString }
+      }
+    }
+  }
+}"""
+_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEvaluation:
+    """``metadata``: values by label; ``passed`` is None when the check never ended."""
+
+    run_id: str
+    passed: bool | None
+    metadata: dict[str, Any]
+
+
+class Webserver:
+    """A running webserver at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, timeout=30)
+
+    def job_is_loaded(self, job: str) -> bool:
+        """True once the code location is loaded and has the job. Raises Terminal if it does not load."""
+        try:
+            found = self._ask(_LOCATIONS)["repositoriesOrError"]
+        except httpx.TransportError:
+            return False
+        if found["__typename"] == "PythonError":
+            raise Terminal(f"the definitions do not load: {found['message']}", where=self.url)
+        return any(job == each["name"] for node in found["nodes"] for each in node["pipelines"])
+
+    def launch(self, job: str) -> str:
+        """Start a run of a job; returns the run's id."""
+        nodes = self._ask(_LOCATIONS)["repositoriesOrError"]["nodes"]
+        node = next(n for n in nodes if any(job == each["name"] for each in n["pipelines"]))
+        selector = {
+            "repositoryLocationName": node["location"]["name"],
+            "repositoryName": node["name"],
+            "pipelineName": job,
+        }
+        launched = self._ask(_LAUNCH, params={"selector": selector, "mode": "default"})["launchRun"]
+        if launched["__typename"] != "LaunchRunSuccess":
+            raise Terminal(f"Dagster did not start {job}: {launched}", where=self.url)
+        return str(launched["run"]["runId"])
+
+    def wait(self, run_id: str, seconds: float) -> str:
+        """The run's final status. Raises Transient if it does not end in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            status = str(self._ask(_STATUS, id=run_id)["runOrError"].get("status"))
+            if status in _ENDED:
+                return status
+            time.sleep(0.5)
+        raise Transient(
+            f"run {run_id} has not ended after {seconds:.0f} s",
+            where=self.url,
+            remedy="look at the run in the Dagster UI",
+        )
+
+    def check(self, path: list[str], name: str) -> CheckEvaluation | None:
+        """The newest evaluation of an asset check, None if there is none."""
+        found = self._ask(_CHECK, key={"path": path}, name=name)["assetCheckExecutions"]
+        if not found:
+            return None
+        evaluation = found[0]["evaluation"]
+        entries = evaluation["metadataEntries"] if evaluation else []
+        return CheckEvaluation(
+            found[0]["runId"],
+            evaluation["success"] if evaluation else None,
+            {entry["label"]: _value(entry) for entry in entries},
+        )
+
+    def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        answer = self._client.post("/graphql", json={"query": query, "variables": variables})
+        answer.raise_for_status()
+        body = answer.json()
+        if body.get("errors"):
+            raise Terminal(f"Dagster refused a query: {body['errors'][0]['message']}", where=self.url)
+        data: dict[str, Any] = body["data"]
+        return data
+
+
+def _value(entry: dict[str, Any]) -> Any:
+    if "jsonString" in entry:
+        return orjson.loads(entry["jsonString"])
+    return next((entry[name] for name in ("text", "intValue", "floatValue") if name in entry), None)
