@@ -2,11 +2,11 @@
 
 Invariants
 ----------
-* `jars.lock` beside this file names every jar with its SHA-256. Nothing else is ever loaded into a JVM: what is fetched
-  is compared before it is used, so two machines run the same bytes. Versions are changed by `write_lock`, and nowhere
-  else (`python -m cdc_platform.local.artifacts`).
-* A directory under `cache_dir/jars` appears in one rename, complete and checked. A fetch that was interrupted leaves
-  only a directory that the next fetch removes.
+* `jars.lock` beside this file names every jar with its SHA-256. Nothing else is ever loaded into a JVM:
+  what is fetched is compared before it is used, so two machines run the same bytes. Versions are changed by
+  `write_lock`, and nowhere else (`python -m cdc_platform.local.artifacts`).
+* A directory under `cache_dir/jars` appears in one rename, complete and checked. A fetch that was
+  interrupted leaves only a directory that the next fetch removes.
 * Neither Java nor Maven is needed: jgo resolves and downloads in Python, the JRE and mongod come as wheels.
 """
 
@@ -17,10 +17,9 @@ import importlib.util
 import os
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,8 @@ _PROVIDED_BY_CONNECT: Final = ("kafka-clients", "connect-", "slf4j-")
 class Bundle:
     """A set of jars kept in one directory.
 
-    `roots` are the coordinates that the lock is resolved from, with all that they need; `alone` are taken as they are.
+    `roots` are the coordinates that the lock is resolved from, with all that they need; `alone` are taken
+    as they are.
     """
 
     name: str
@@ -68,7 +68,8 @@ KAFKA: Final = Bundle(
         f"org.apache.kafka:connect-json:{KAFKA_VERSION}",
         f"org.apache.kafka:connect-transforms:{KAFKA_VERSION}",
     ),
-    # Alone: resolved together with Kafka, its parent's version table would replace kafka-clients by an older one.
+    # Alone: resolved together with Kafka, its parent's version table would replace kafka-clients by an
+    # older one.
     alone=(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J_VERSION}",),
 )
 DEBEZIUM: Final = Bundle(
@@ -100,7 +101,7 @@ class Artifacts:
 
 
 def ensure(cache_dir: Path, progress: Progress) -> Artifacts:
-    """Everything in place, fetched if need be. Raises `Transient` without network, `Terminal` for the rest."""
+    """Everything in place, fetched if need be. `Transient` without network, `Terminal` for other trouble."""
     jars = read_lock(LOCK_FILE.read_text())
     root = cache_dir.expanduser().resolve() / "jars"
     _make_directory(root)
@@ -195,7 +196,7 @@ def _fetch_failed(bundle: Bundle, jar: Jar, staging: Path, error: Exception) -> 
         return Transient(
             f"could not fetch {bundle.title}: no connection to the Maven repository",
             where=jar.coordinate,
-            remedy="connect this machine to the network (HTTPS_PROXY is honoured) and run the same command again",
+            remedy="connect this machine to the network (HTTPS_PROXY is honoured) and run it again",
         )
     if isinstance(error, OSError):
         return Terminal(f"could not store {bundle.title}: {error.strerror or error}", where=str(staging))
@@ -241,29 +242,16 @@ def _package_directory(name: str) -> Path:
             return path
     raise Terminal(
         f"the Python package {name} is not installed in {sys.prefix}",
-        remedy="run `make setup`, or pip install 'cdc-platform[local]'",
+        remedy="run `make install`, or pip install 'cdc-platform[local]'",
     )
 
 
 def _executable(path: Path, title: str) -> Path:
     if not os.access(path, os.X_OK):
         raise Terminal(
-            f"{title} cannot be run", where=str(path), remedy="reinstall it: rm -r .venv && make setup"
+            f"{title} cannot be run", where=str(path), remedy="reinstall it: rm -r .venv && make install"
         )
     return path
-
-
-def require_runnable(binary: Path, environment: Mapping[str, str]) -> None:
-    """Raise `Terminal` if the dynamic loader cannot start a binary, naming the missing libraries."""
-    result = subprocess.run(
-        [binary, "--version"], env=dict(environment), capture_output=True, text=True, check=False, timeout=60
-    )
-    if result.returncode != 0:
-        raise Terminal(
-            f"{binary.name} cannot be run on this machine: {(result.stderr or result.stdout).strip()}",
-            where=str(binary),
-            remedy="install the library it names (Debian and Ubuntu: apt-get install libcurl4 libssl3)",
-        )
 
 
 def _require_space(directory: Path) -> None:

@@ -2,9 +2,12 @@
 
 Invariants
 ----------
-* Exactly-once source support is on: an event is in the topic once, whatever dies, for consumers that read committed.
-* `scheduled.rebalance.max.delay.ms` is 0: the one worker there is takes its connectors up again at once after a restart.
-* The producer takes what the broker takes (`max_message_bytes`): a 16 MB document must not stop its connector.
+* Exactly-once source support is on: an event is in the topic once, whatever dies, for consumers that read
+  committed.
+* `scheduled.rebalance.max.delay.ms` is 0: the one worker there is takes its connectors up again at once
+  after a restart.
+* The producer takes what the broker takes (`max_message_bytes`): a 16 MB document must not stop its
+  connector.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _NOISY = {
 def argv(
     java: Path, heap_mb: int, class_path: str, main_class: str, *arguments: str, log4j: Path
 ) -> tuple[str, ...]:
-    """A JVM for a small machine: one garbage collector thread, quick compiler, a heap that never grows past its bound."""
+    """A JVM for a small machine; it ends rather than live on without memory."""
     return (
         str(java),
         f"-Xmx{heap_mb}m",

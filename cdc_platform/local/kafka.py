@@ -2,9 +2,10 @@
 
 Invariants
 ----------
-* The log directory is formatted exactly once, with a cluster id that stays: consumers that noticed another cluster id
-  would take the topics for other topics, rightly.
-* Topics of the broker itself have replication 1; with the defaults (3) the first transaction would wait for ever.
+* The log directory is formatted exactly once, with a cluster id that stays: consumers that noticed another
+  cluster id would take the topics for other topics, rightly.
+* Topics of the broker itself have replication 1; with the defaults (3) the first transaction would wait for
+  ever.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def _properties(settings: StackSettings, paths: Paths, port: int, controller_por
 
 
 def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    # The first byte is 0, so that it never begins with "-", which the tool would take for an option.
+    return base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
 
 
 def _format(argv: tuple[str, ...], environment: Mapping[str, str], data: Path) -> None:

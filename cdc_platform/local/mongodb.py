@@ -2,12 +2,14 @@
 
 Invariants
 ----------
-* Ready means: a primary that accepts writes, and whose replica set configuration names the port it listens on. A client
-  that goes by the replica set's own addresses (Debezium does) would otherwise look for it elsewhere after a port change.
+* Ready means: a primary that accepts writes, and whose replica set configuration names the port it listens
+  on. A client that goes by the replica set's own addresses (Debezium does) would otherwise look for it
+  elsewhere after a port change.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from cdc_platform.local.artifacts import require_runnable
+from cdc_platform.local import libraries
 from cdc_platform.local.ports import HOST
 from cdc_platform.local.process import Command, NotReadyError
 from cdc_platform.local.service import Paths, Service
@@ -35,6 +37,8 @@ def uri(port: int) -> str:
 def service(settings: StackSettings, paths: Paths, mongod: Path, port: int) -> Service:
     """mongod, bound to the loopback interface."""
     data = paths.data(NAME)
+    shim = paths.config / "lib"
+    libraries_needed = libraries.environment_for(mongod, os.environ, shim)
     argv = (
         str(mongod),
         *("--dbpath", str(data)),
@@ -48,13 +52,12 @@ def service(settings: StackSettings, paths: Paths, mongod: Path, port: int) -> S
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     )
 
-    def prepare(environment: Mapping[str, str]) -> None:
-        require_runnable(mongod, environment)
+    def prepare(_environment: Mapping[str, str]) -> None:
         data.mkdir(parents=True, exist_ok=True)
 
     return Service(
         title="MongoDB",
-        command=Command(NAME, argv, {}, paths.log(NAME), port),
+        command=Command(NAME, argv, libraries_needed, paths.log(NAME), port),
         prepare=prepare,
         ready=lambda: become_primary(port),
     )
@@ -72,7 +75,7 @@ def require_primary(port: int) -> None:
 
 
 def become_primary(port: int) -> None:
-    """Initiate or correct the replica set where needed; raise `NotReadyError` until this node is its primary."""
+    """Initiate or correct the replica set; raise `NotReadyError` until this node is its primary."""
     with _client(port) as client:
         try:
             if _is_primary(client, port):

@@ -2,12 +2,13 @@
 
 Invariants
 ----------
-* A service is never started on a port that somebody else holds: the message names the port, who wanted it, who has it,
-  and the setting to change.
-* A free port (setting 0), once chosen, is kept for the life of the state directory while it can be had: clients that
-  were told of it, and the replica set that has it in its own configuration, stay right across `down` and `up`.
-* Free ports come from below the kernel's ephemeral range, so that no outgoing connection can take one before its service
-  listens.
+* A service is never started on a port that somebody else holds: the message names the port, who wanted it,
+  who has it, and the setting to change.
+* A free port (setting 0), once chosen, is kept for the life of the state directory while it can be had:
+  clients that were told of it, and the replica set that has it in its own configuration, stay right across
+  `down` and `up`.
+* Free ports come from below the kernel's ephemeral range, so that no outgoing connection can take one
+  before its service listens.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class PortClaim:
 
 
 def choose(claim: PortClaim, *, previous: int | None, taken: Container[int], chance: random.Random) -> int:
-    """The port for a claim: the wanted one, or the previous free one, or another free one. Raises `Terminal`."""
+    """The wanted port, or the previous free one, or another free one. Raises `Terminal` if there is none."""
     if claim.wanted:
         require_free(claim)
         return claim.wanted
@@ -87,7 +88,9 @@ def _holder(port: int) -> str:
     """Name and pid of the process that listens on the port; empty if this user may not know."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+                continue
+            if connection.laddr.port == port and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.Error, OSError):
         return ""

@@ -2,10 +2,11 @@
 
 Invariants
 ----------
-* A process is recorded as (pid, create time) and is only ever ended through that pair: never by name, never by a pid
-  that may have been given to somebody else since.
+* A process is recorded as (pid, create time) and is only ever ended through that pair: never by name, never
+  by a pid that may have been given to somebody else since.
 * Every process carries the stack's cookie in its environment (see `sweep.py`), from its first instant.
-* Children live in sessions of their own, so that Ctrl-C in a terminal reaches only the owner, which ends them in order.
+* Children live in sessions of their own, so that Ctrl-C in a terminal reaches only the owner, which ends
+  them in order.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def require_alive(record: ProcessRecord) -> None:
 
 
 def stop(record: ProcessRecord, grace_s: float) -> None:
-    """End a process and its descendants; returns when they are gone. Raises `Terminal` if one resists SIGKILL."""
+    """End a process and its descendants, and wait for it. Raises `Terminal` if one resists SIGKILL."""
     process = record.process
     left = sweep.end_tree(process, grace_s) if process else []
     reap(record)
@@ -155,7 +156,7 @@ def stop(record: ProcessRecord, grace_s: float) -> None:
 
 
 def reap(record: ProcessRecord) -> None:
-    """Take note of the end of a child of this process, so that no zombie stays; nothing for others' children."""
+    """Take note of the end of a child of this process, so that no zombie stays."""
     try:
         os.waitpid(record.pid, os.WNOHANG)
     except ChildProcessError:

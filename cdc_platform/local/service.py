@@ -53,8 +53,8 @@ class Paths:
 class Service:
     """A component.
 
-    `prepare` writes its configuration, and gets the environment for any program that it runs to that end; `ready` raises
-    `NotReadyError` until the component can be used.
+    `prepare` writes its configuration, and gets the environment for any program that it runs to that end;
+    `ready` raises `NotReadyError` until the component can be used.
     """
 
     title: str

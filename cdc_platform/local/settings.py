@@ -1,7 +1,7 @@
 """What can be set about the local stack. Every setting is an environment variable `CDC_<NAME>`.
 
-Invariant: nothing else in this package reads the environment, so two stacks in one process (tests) cannot disturb one
-another.
+Invariant: nothing else in this package decides anything by the environment, so two stacks in one process
+(tests) cannot disturb one another.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ class StackSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CDC_", frozen=True, extra="ignore")
 
-    state_dir: Path = Field(Path(".cdc"), description="data, logs and run files of the stack")
+    state_dir: Path = Field(default=Path(".cdc"), description="data, logs and run files of the stack")
     cache_dir: Path = Field(
         default_factory=_user_cache, description="fetched components, shared by all stacks"
     )
 
-    mongodb_port: int = Field(27117, ge=0, le=65535)
-    kafka_port: int = Field(29092, ge=0, le=65535)
-    kafka_controller_port: int = Field(29093, ge=0, le=65535)
-    connect_port: int = Field(28083, ge=0, le=65535)
+    mongodb_port: int = Field(default=27117, ge=0, le=65535)
+    kafka_port: int = Field(default=29092, ge=0, le=65535)
+    kafka_controller_port: int = Field(default=29093, ge=0, le=65535)
+    connect_port: int = Field(default=28083, ge=0, le=65535)
 
-    mongodb_cache_gb: float = Field(0.5, ge=0.25, description="WiredTiger's cache, GB")
-    kafka_heap_mb: int = Field(512, ge=256)
-    connect_heap_mb: int = Field(768, ge=256)
+    mongodb_cache_gb: float = Field(default=0.5, ge=0.25, description="WiredTiger's cache, GB")
+    kafka_heap_mb: int = Field(default=512, ge=256)
+    connect_heap_mb: int = Field(default=768, ge=256)
     max_message_bytes: int = Field(
-        64 * 1024 * 1024,
-        description="largest event. A 16 MB document appears twice in an update (before, after), as escaped text",
+        default=64 * 1024 * 1024,
+        description="largest event; an update has a 16 MB document twice, as escaped text",
     )
 
-    start_timeout_s: float = Field(120.0, gt=0, description="how long one component may take to become ready")
-    stop_grace_s: float = Field(20.0, gt=0, description="between SIGTERM and SIGKILL")
+    start_timeout_s: float = Field(
+        default=120.0, gt=0, description="how long one component may take to become ready"
+    )
+    stop_grace_s: float = Field(default=20.0, gt=0, description="between SIGTERM and SIGKILL")

@@ -5,8 +5,9 @@
 
 Invariants
 ----------
-* What runs is what the run files say, and a run file names a process by pid and create time. `up` keeps what runs and
-  starts what does not; `down` leaves nothing, including what has no run file (its cookie gives it away).
+* What runs is what the run files say, and a run file names a process by pid and create time. `up` keeps
+  what runs and starts what does not; `down` leaves nothing, including what has no run file (its cookie
+  gives it away).
 * One command at a time works on a stack: the others wait for its lock file.
 * Data outlives `down`; only `reset` removes it. Ports chosen freely outlive it too.
 """
@@ -55,7 +56,7 @@ SERVICES = (mongodb.NAME, kafka.NAME, connect.NAME)
 
 
 class ServiceState(StrEnum):
-    """up: can be used; starting: runs, not usable yet; failed: ended without being told to; down: not started."""
+    """up: can be used; starting: runs, not yet usable; failed: ended by itself; down: not started."""
 
     UP = "up"
     STARTING = "starting"
@@ -123,34 +124,20 @@ class Stack:
     ) -> Iterator[Stack]:
         """A stack that ends with the block, or with this process if that comes first.
 
-        `ephemeral`: its data, logs and run files are removed then, too. Raises `Terminal` if a stack that outlives its
-        command is up in this directory, or if another program is attached to it.
+        `ephemeral`: its data, logs and run files are removed then, too. Raises `Terminal` if a stack that
+        outlives its command is up in this directory, or if another program is attached to it.
         """
         stack = cls(state_dir, settings)
-        stack.paths.run.mkdir(parents=True, exist_ok=True)
-        attachment = FileLock(stack.paths.root / "attached.lock", timeout=0)
-        try:
-            attachment.acquire()
-        except Timeout as error:
-            raise Terminal(
-                "another program is attached to this stack",
-                where=str(stack.paths.root),
-                remedy="end it first",
-            ) from error
-        try:
+        with stack._owned() as lock:
             stack_id = stack._take_over()
             removed = stack.paths.disposable if ephemeral else (stack.paths.run,)
             log = stack.paths.root / "guard.log"
-            with (
-                guard.orderly_exit(),
-                guard.guarding(stack_id, stack.settings.stop_grace_s, log, remove=removed),
-            ):
+            grace_s = stack.settings.stop_grace_s
+            with guard.orderly_exit(), guard.guarding(stack_id, grace_s, log, lock=lock, remove=removed):
                 try:
                     yield stack
                 finally:
                     stack.down()
-        finally:
-            attachment.release()
 
     def up(self, progress: Progress = silent) -> Endpoints:
         """Bring up what is not up. Returns when all of it can be used.
@@ -159,6 +146,7 @@ class Stack:
         """
         with self._locked():
             found = artifacts.ensure(self.settings.cache_dir, progress)
+            self._outlive_owner()
             self._forget_the_dead()
             state = self._choose_ports()
             starter = _Starter(self, state.stack_id, progress)
@@ -178,8 +166,8 @@ class Stack:
     ) -> ProcessRecord:
         """Run one more program as part of the stack: same cookie, log beside the others, ended by `down`.
 
-        `ready` raises `NotReadyError` until it can be used; without it, listening on `port` is enough. A program of this
-        name that runs already is kept.
+        `ready` raises `NotReadyError` until it can be used; without it, listening on `port` is enough. A
+        program of this name that runs already is kept.
         """
         if port is not None and not port.wanted:
             raise ValueError("the port of a further program must be known: its argv names it")
@@ -194,7 +182,7 @@ class Stack:
             return _Starter(self, state.stack_id, progress).bring_up(service)
 
     def down(self, progress: Progress = silent) -> None:
-        """End everything, later programs first. The data stays. Safe to call at any time, also when nothing runs."""
+        """End everything, later programs first. The data stays. Safe to call when nothing runs."""
         if not self.paths.root.is_dir():
             return
         with self._locked():
@@ -216,7 +204,7 @@ class Stack:
                 )
 
     def reset(self, progress: Progress = silent) -> None:
-        """End everything and remove the stack's data, logs and configuration; the next `up` starts from nothing."""
+        """End everything and remove its data, logs and configuration; the next `up` starts from nothing."""
         self.down(progress)
         with self._locked():
             for path in self.paths.disposable:
@@ -317,24 +305,58 @@ class Stack:
                 reap(record)
                 (self.paths.run / f"{record.name}.json").unlink(missing_ok=True)
 
+    @contextmanager
+    def _owned(self) -> Iterator[int]:
+        """Hold the owner's lock. Waits only where its holder is the guard of an owner that is gone."""
+        self._make_directories()
+        patience_s = 0.0 if self._owner_lives() else 4 * self.settings.stop_grace_s + 30
+        try:
+            lock = guard.own(self.paths.root / "owner.lock", patience_s)
+        except TimeoutError as error:
+            owner = self._state().owner
+            raise Terminal(
+                "another program is attached to this stack" + (f" (pid {owner.pid})" if owner else ""),
+                where=str(self.paths.root),
+                remedy="end that program first, or use another CDC_STATE_DIR",
+            ) from error
+        try:
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _owner_lives(self) -> bool:
+        owner = self._state().owner
+        if owner is None:
+            return False
+        try:
+            return bool(abs(psutil.Process(owner.pid).create_time() - owner.create_time) < 0.05)
+        except psutil.NoSuchProcess:
+            return False
+
     def _take_over(self) -> str:
-        """Make this process the owner; end what a killed owner left that its guard has not ended yet."""
+        """Make this process the owner. Holds the owner's lock, so no guard is at work."""
         with self._locked():
             state = self._state()
-            leftovers = sweep.members(state.stack_id)
-            if leftovers and state.owner is None:
-                raise Terminal(
-                    "a stack is already up in this directory",
-                    where=str(self.paths.root),
-                    remedy="use it as it is, or end it first: `cdc stack down`",
-                )
-            sweep.end_all(state.stack_id, self.settings.stop_grace_s)
+            if sweep.members(state.stack_id):
+                if state.owner is None:
+                    raise Terminal(
+                        "a stack is already up in this directory",
+                        where=str(self.paths.root),
+                        remedy="use it as it is, or end it first: `cdc stack down`",
+                    )
+                sweep.end_all(state.stack_id, self.settings.stop_grace_s)  # its guard was killed, too
             self._forget_the_dead()
             me = psutil.Process()
-            # A new id: the guard of an owner that was killed may still be at work, and must not end what is ours.
             state = StackState(uuid.uuid4().hex, Owner(me.pid, me.create_time()), state.ports)
             self._save(state)
             return state.stack_id
+
+    def _outlive_owner(self) -> None:
+        """Make this a stack without an owner, unless its owner lives and will end it."""
+        if self._state().owner is None or self._owner_lives():
+            return
+        with self._owned():  # waits for the guard, which would end what is started now
+            self._save(replace(self._state(), stack_id=uuid.uuid4().hex, owner=None))
 
     def _state(self) -> StackState:
         path = self.paths.state
@@ -349,14 +371,7 @@ class Stack:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            self.paths.run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Terminal(
-                f"cannot create the state directory: {error.strerror}",
-                where=str(self.paths.root),
-                remedy="set CDC_STATE_DIR to a directory that can be written",
-            ) from error
+        self._make_directories()
         lock = FileLock(self.paths.root / "stack.lock", timeout=3 * self.settings.start_timeout_s)
         try:
             lock.acquire()
@@ -370,6 +385,16 @@ class Stack:
             yield
         finally:
             lock.release()
+
+    def _make_directories(self) -> None:
+        try:
+            self.paths.run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Terminal(
+                f"cannot create the state directory: {error.strerror}",
+                where=str(self.paths.root),
+                remedy="set CDC_STATE_DIR to a directory that can be written",
+            ) from error
 
 
 class _Starter:

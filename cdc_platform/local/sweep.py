@@ -2,13 +2,14 @@
 
 Invariants
 ----------
-* A process belongs to a stack if and only if `COOKIE=<stack id>` is in the environment it was started with, or if it is
-  a descendant of such a process. Nothing is ever looked up by its name.
-* A process is addressed by (pid, create time): a pid that the kernel gave to somebody else in the meantime is left alone.
+* A process belongs to a stack if and only if `COOKIE=<stack id>` is in the environment it was started with,
+  or if it is a descendant of such a process. Nothing is ever looked up by its name.
+* A process is addressed by (pid, create time): a pid that the kernel gave to somebody else in the meantime
+  is left alone.
 * `end_all` returns only when none is left, or says which ones it could not end.
 
-This file is also run by its path as the guard's process (see `guard.py`); it therefore imports nothing but the standard
-library and psutil, and nothing of this package.
+This file is also run by its path as the guard's process (see `guard.py`); it therefore imports nothing but
+the standard library and psutil, and nothing of this package.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end_tree(root: psutil.Process, grace_s: float = DEFAULT_GRACE_S) -> list[psutil.Process]:
-    """End a process and its descendants; the root gets the first SIGTERM, so that it can end its children itself.
+    """End a process and its descendants; the root gets the first SIGTERM, so that it can end its children
+    itself.
 
     Returns those that are still there (uninterruptible in the kernel, or owned by somebody else).
     """
@@ -69,8 +71,8 @@ def end_tree(root: psutil.Process, grace_s: float = DEFAULT_GRACE_S) -> list[psu
 def end_all(stack_id: str, grace_s: float = DEFAULT_GRACE_S) -> list[psutil.Process]:
     """End all processes of a stack: SIGTERM, `grace_s` seconds, SIGKILL, repeated until none is left.
 
-    Repeated, because a process may start another one between being listed and being ended. Returns those that resisted
-    three rounds.
+    Repeated, because a process may start another one between being listed and being ended. Returns those
+    that resisted three rounds.
     """
     for _ in range(3):
         left = members(stack_id)
@@ -120,7 +122,7 @@ def _wait(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The guard's process: wait for the end of stdin (the owner is gone), then end the stack and remove what is named."""
+    """The guard: wait for the end of stdin (the owner is gone), end the stack, remove what is named."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--stack-id", required=True)
     parser.add_argument("--grace", type=float, default=DEFAULT_GRACE_S)
