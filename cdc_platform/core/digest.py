@@ -1,7 +1,7 @@
-"""One canonical form for values and rows, and digests over it: equal bytes mean equal rows.
+"""One canonical form for values and rows, and digests over it: equal text means equal rows.
 
-Both sides of a proof are encoded here, the source's values through ``encode`` and the lake's columns through
-``encode_columns``. The two give the same bytes for the same value; a test holds them to it. If they did not,
+Both sides of a proof are encoded here, the source's values by an ``encoder`` and the lake's columns by
+``encode_columns``. The two give the same text for the same value; a test holds them to it. If they did not,
 every proof would be worthless in one direction or the other.
 
 The form equates what a column store cannot tell apart, and nothing else
@@ -23,11 +23,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final
 from zlib import crc32
 
-import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
@@ -39,11 +40,10 @@ MODULUS: Final = 1 << 128
 _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-Encoder = Callable[[Any], bytes]
+Encoder = Callable[[Any], str]
+Cells = list[str | None]
 Adapters = Mapping[type, Callable[[Any], Any]]
 """Type → function that turns a value of exactly this type into one that the canonical form knows."""
-
-_NONE: Final[Adapters] = {}
 
 
 class Moment(int):
@@ -51,50 +51,41 @@ class Moment(int):
     9999)."""
 
 
-def encode(value: Any, adapt: Adapters = _NONE) -> bytes:
-    """Canonical bytes of one value. ``adapt`` makes other types plain on the way, and goes before our own.
+def encoder(adapt: Adapters | None = None) -> Encoder:
+    """Makes the function from one value to its canonical text.
 
-    Raises SchemaRefused for a type that neither the canonical form nor ``adapt`` knows.
+    ``adapt`` makes other types plain on the way, and goes before the form's own types. The function raises
+    SchemaRefused for a type that neither knows.
     """
-    if value is None:
-        return b"n"
-    kind = type(value)
-    if kind is dict:
-        return _document({name: encode(v, adapt) for name, v in value.items() if v is not None})
-    if kind is list:
-        return b"[" + b",".join([encode(v, adapt) for v in value]) + b"]"
-    if (adapter := adapt.get(kind)) is not None:
-        return encode(adapter(value), adapt)
-    if (encoder := _SCALARS.get(kind)) is not None:
-        return encoder(value)
-    raise SchemaRefused(
-        f"a value of type {kind.__name__} has no canonical form",
-        remedy="teach the canonical form this type, with a test of what it is equal to",
-    )
+    by_type = _ByType(_SCALARS)
+
+    def document(value: Mapping[str, Any]) -> str:
+        return _braced(
+            [_head(name) + by_type[type(v)](v) for name, v in sorted(value.items()) if v is not None]
+        )
+
+    def adapted(plain: Callable[[Any], Any], value: Any) -> str:
+        value = plain(value)
+        return by_type[type(value)](value)
+
+    by_type[dict] = document
+    by_type[list] = lambda values: f"[{','.join([by_type[type(v)](v) for v in values])}]"
+    by_type |= {kind: partial(adapted, plain) for kind, plain in (adapt or {}).items()}
+    return lambda value: by_type[type(value)](value)
 
 
-def encode_columns(columns: Sequence[pl.Series]) -> list[bytes]:
-    """Canonical bytes of each row, the columns' names being the document's fields; at least one column.
+def encode_columns(columns: Sequence[pl.Series]) -> list[str]:
+    """Canonical text of each row, the columns' names being the document's fields; at least one column.
 
-    The encoder follows the columns' types, so times outside ``datetime``'s range work, and types are looked
-    at once a column. Raises SchemaRefused for a type without a canonical form.
+    Works through columns, nested ones too, one leaf at a time. Raises SchemaRefused for a type without a
+    canonical form.
     """
-    ordered = sorted(columns, key=lambda column: column.name)
-    return [
-        _braced([cell for cell in row if cell is not None])
-        for row in zip(*(_cells(column) for column in ordered), strict=True)
-    ]
+    return _joined([column.to_physical() for column in columns], [column.dtype for column in columns])
 
 
-def _cells(column: pl.Series) -> list[bytes | None]:
-    """``"name":value`` of each row, None for null."""
-    head, encoder = _text(column.name) + b":", _encoder_of(column.dtype)
-    return [None if value is None else head + encoder(value) for value in column.to_physical().to_list()]
-
-
-def row_digest(key: str, canonical: bytes) -> int:
-    """128 bits of blake2b over the key's text and the row's canonical bytes."""
-    return int.from_bytes(blake2b(orjson.dumps(key) + canonical, digest_size=16).digest())
+def row_digest(key: str, canonical: str) -> int:
+    """128 bits of blake2b over the key's text and the row's canonical text."""
+    return int.from_bytes(blake2b((_text(key) + canonical).encode(), digest_size=16).digest())
 
 
 def bucket_of(key: str) -> int:
@@ -137,47 +128,61 @@ class BucketDigest:
         return whole.hexdigest()
 
 
-def _document(fields: Mapping[str, bytes]) -> bytes:
-    return _braced([_text(name) + b":" + fields[name] for name in sorted(fields)])
+class _ByType(dict[type, Encoder]):
+    def __missing__(self, kind: type) -> Encoder:
+        raise _without_form(f"value of type {kind.__name__}")
 
 
-def _braced(fields: list[bytes]) -> bytes:
-    return b"{" + b",".join(fields) + b"}"
+def _without_form(what: str) -> SchemaRefused:
+    return SchemaRefused(
+        f"a {what} has no canonical form",
+        remedy="teach the canonical form this type, with a test of what it is equal to",
+    )
 
 
-def _text(value: str) -> bytes:
-    return orjson.dumps(value)
+def _braced(fields: list[str]) -> str:
+    return "{" + ",".join(fields) + "}"
 
 
-def _boolean(value: bool) -> bytes:
-    return b"T" if value else b"F"
+@lru_cache(maxsize=4096)
+def _head(name: str) -> str:
+    return _text(name) + ":"
 
 
-def _integer(value: int) -> bytes:
-    return b"i%d" % value
+def _text(value: str) -> str:
+    return f"s{len(value)}:{value}"
 
 
-def _real(value: float) -> bytes:
+def _boolean(value: bool) -> str:
+    return "T" if value else "F"
+
+
+def _integer(value: int) -> str:
+    return f"i{value}"
+
+
+def _real(value: float) -> str:
     if value.is_integer() and (value or math.copysign(1.0, value) > 0):
-        return b"i%d" % int(value)
-    return b"f" + repr(value).encode()
+        return f"i{int(value)}"
+    return f"f{value!r}"
 
 
-def _binary(value: bytes) -> bytes:
-    return b"b" + value.hex().encode()
+def _binary(value: bytes) -> str:
+    return f"b{value.hex()}"
 
 
-def _moment(value: int) -> bytes:
-    return b"t%d" % value
+def _moment(value: int) -> str:
+    return f"t{int(value)}"
 
 
-def _datetime(value: datetime) -> bytes:
+def _datetime(value: datetime) -> str:
     if value.tzinfo is None:
-        return b"w%d" % ((value - _EPOCH) // _MICROSECOND)
-    return b"t%d" % ((value.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // _MICROSECOND)
+        return f"w{(value - _EPOCH) // _MICROSECOND}"
+    return f"t{(value.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // _MICROSECOND}"
 
 
 _SCALARS: Final[Mapping[type, Encoder]] = {
+    type(None): lambda _: "n",
     str: _text,
     int: _integer,
     float: _real,
@@ -188,29 +193,68 @@ _SCALARS: Final[Mapping[type, Encoder]] = {
 }
 
 
-def _encoder_of(dtype: pl.DataType) -> Encoder:
-    """Encoder of a column's non-null physical values (times as integers)."""
+def _joined(columns: Sequence[pl.Series], dtypes: Sequence[pl.DataType]) -> list[str]:
+    """Rows from their fields' columns. ``columns`` are physical (times as integers), ``dtypes`` say what
+    they are."""
+    fields = sorted(zip(columns, dtypes, strict=True), key=lambda field: field[0].name)
+    headed = [_headed(_head(column.name), _cells(column, dtype)) for column, dtype in fields]
+    return [_braced([cell for cell in row if cell is not None]) for row in zip(*headed, strict=True)]
+
+
+def _headed(head: str, cells: Cells) -> Cells:
+    return [None if cell is None else head + cell for cell in cells]
+
+
+def _cells(column: pl.Series, dtype: pl.DataType) -> Cells:
+    """Canonical text of each value of a physical column, None for null."""
+    match dtype:
+        case pl.Struct():
+            return _struct_cells(column, dtype)
+        case pl.List():
+            return _list_cells(column, _instance(dtype.inner))
+    encode = _leaf(dtype)
+    return [None if value is None else encode(value) for value in column.to_list()]
+
+
+def _struct_cells(column: pl.Series, dtype: pl.Struct) -> Cells:
+    if not dtype.fields:
+        return [None if null else "{}" for null in column.is_null()]
+    children = [column.struct.field(field.name) for field in dtype.fields]
+    rows = _joined(children, [_instance(field.dtype) for field in dtype.fields])
+    return [None if null else row for null, row in zip(column.is_null(), rows, strict=True)]
+
+
+def _list_cells(column: pl.Series, inner: pl.DataType) -> Cells:
+    lengths = column.list.len().to_list()
+    filled = column.filter(column.list.len() > 0)
+    items = iter(["n" if cell is None else cell for cell in _cells(filled.explode(), inner)])
+    return [None if n is None else f"[{','.join(islice(items, n))}]" for n in lengths]
+
+
+def _leaf(dtype: pl.DataType) -> Encoder:
     if dtype.is_integer():
         return _integer
     if dtype.is_float():
         return _real
-    match dtype:
-        case pl.Datetime():
-            return _time_encoder(dtype)
-        case pl.List():
-            return _list_encoder(_encoder_of(_instance(dtype.inner)))
-        case pl.Struct():
-            return _struct_encoder({f.name: _encoder_of(_instance(f.dtype)) for f in dtype.fields})
-    if (encoder := _SIMPLE_COLUMNS.get(type(dtype))) is not None:
-        return encoder
-    raise SchemaRefused(
-        f"a column of type {dtype} has no canonical form",
-        remedy="teach the canonical form this type, with a test of what it is equal to",
-    )
+    if isinstance(dtype, pl.Datetime):
+        return _time_encoder(dtype)
+    if (encode := _LEAVES.get(type(dtype))) is not None:
+        return encode
+    raise _without_form(f"column of type {dtype}")
 
 
-_SIMPLE_COLUMNS: Final[Mapping[type[pl.DataType], Encoder]] = {
-    pl.Null: encode,
+def _time_encoder(dtype: pl.Datetime) -> Encoder:
+    tag = "t" if dtype.time_zone else "w"
+    match dtype.time_unit:
+        case "us":
+            return lambda value: f"{tag}{value}"
+        case "ms":
+            return lambda value: f"{tag}{value * 1000}"
+    raise _without_form(f"column of type {dtype}, finer than a microsecond,")
+
+
+_LEAVES: Final[Mapping[type[pl.DataType], Encoder]] = {
+    pl.Null: _SCALARS[type(None)],
     pl.String: _text,
     pl.Boolean: _boolean,
     pl.Binary: _binary,
@@ -219,29 +263,3 @@ _SIMPLE_COLUMNS: Final[Mapping[type[pl.DataType], Encoder]] = {
 
 def _instance(dtype: PolarsDataType) -> pl.DataType:
     return dtype if isinstance(dtype, pl.DataType) else dtype()
-
-
-def _time_encoder(dtype: pl.Datetime) -> Encoder:
-    tag = b"t%d" if dtype.time_zone else b"w%d"
-    match dtype.time_unit:
-        case "us":
-            return lambda value: tag % value
-        case "ms":
-            return lambda value: tag % (value * 1000)
-    raise SchemaRefused(
-        f"a column of type {dtype} has no canonical form: times are whole microseconds",
-        remedy="store times in microseconds",
-    )
-
-
-def _list_encoder(inner: Encoder) -> Encoder:
-    return lambda values: b"[" + b",".join([b"n" if v is None else inner(v) for v in values]) + b"]"
-
-
-def _struct_encoder(fields: Mapping[str, Encoder]) -> Encoder:
-    plan = [(name, _text(name) + b":", fields[name]) for name in sorted(fields)]
-
-    def encoder(value: Mapping[str, Any]) -> bytes:
-        return _braced([head + inner(value[n]) for n, head, inner in plan if value[n] is not None])
-
-    return encoder

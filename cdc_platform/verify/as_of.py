@@ -155,5 +155,5 @@ def _batch_digests(batch: pl.DataFrame, buckets: Set[int] | None) -> Iterator[tu
         batch = batch.filter(pl.Series(inside, dtype=pl.Boolean))
     keys = batch[KEY].to_list()
     fields = [column for column in batch.get_columns() if column.name not in METADATA]
-    rows = encode_columns(fields) if fields else [b"{}"] * len(keys)
+    rows = encode_columns(fields) if fields else ["{}"] * len(keys)
     return ((key, row_digest(key, canonical)) for key, canonical in zip(keys, rows, strict=True))

@@ -51,9 +51,9 @@ class Comparison:
     def difference(self) -> str:
         """One sentence of numbers."""
         return (
-            f"The source has {self.counts.source} rows, the current table {self.counts.lake}, "
-            f"the changelog {self.counts.folded} live keys; {len(self.buckets)} of {BUCKETS} key buckets differ; "
-            f"of {self.state.reverted} keys changed since, {len(self.state.unfolded)} lack their last change."
+            f"The source has {self.counts.source} rows, the current table {self.counts.lake}, the "
+            f"changelog {self.counts.folded} live keys; {len(self.buckets)} of {BUCKETS} buckets differ; of "
+            f"{self.state.reverted} keys changed since, {len(self.state.unfolded)} lack their last change."
         )
 
 

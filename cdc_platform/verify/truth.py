@@ -42,7 +42,7 @@ from bson.errors import BSONError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from cdc_platform.core.digest import Adapters, Moment, bucket_of, encode, row_digest
+from cdc_platform.core.digest import Adapters, Moment, bucket_of, encoder, row_digest
 from cdc_platform.core.source import MARKERS
 from cdc_platform.verify.key import key_text
 from cdc_platform.verify.verdict import Cause, ClusterTime, Unprovable
@@ -53,6 +53,7 @@ BATCH_ROWS: Final = 5_000
 MARKER_LIFE: Final = timedelta(hours=1)
 """A marker is needed for the minutes of one proof; older ones are removed when the next is written."""
 
+# Given to the database, not to the command: the command's options are used for its first batch only.
 _CODEC: Final[CodecOptions[Document]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 _FORGOTTEN: Final = frozenset({239, 246})
 """SnapshotTooOld and SnapshotUnavailable (MongoDB's error_codes.yml)."""
@@ -86,7 +87,7 @@ class MongoTruth:
     """One collection. The client is the caller's, who closes it. Every method may raise Unprovable."""
 
     def __init__(self, client: MongoClient[Document], database: str, collection: str) -> None:
-        self._database = client[database]
+        self._database = client.get_database(database, codec_options=_CODEC)
         self._collection = collection
         self._where = f"MongoDB, collection {database}.{collection}"
 
@@ -97,10 +98,11 @@ class MongoTruth:
         return ClusterTime(time.time, time.inc)
 
     def digests(self, at: ClusterTime, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
+        encode = encoder(ADAPTERS)
         for document in self.documents(at):
             key = key_text(document["_id"])
             if buckets is None or bucket_of(key) in buckets:
-                yield key, row_digest(key, encode(document, ADAPTERS))
+                yield key, row_digest(key, encode(document))
 
     def documents(self, at: ClusterTime) -> Iterator[Document]:
         """Every document as of ``at``, in batches of 5,000."""

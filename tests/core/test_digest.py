@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_platform.core.digest import BucketDigest, Moment, bucket_of, encode, encode_columns, row_digest
+from cdc_platform.core.digest import BucketDigest, Moment, bucket_of, encode_columns, encoder, row_digest
 from cdc_platform.core.errors import SchemaRefused
 
+encode = encoder()
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 SCALARS = (
     st.none()

@@ -11,10 +11,11 @@ import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from cdc_platform.core.digest import Moment, encode
+from cdc_platform.core.digest import Moment, encoder
 from cdc_platform.verify.truth import ADAPTERS, MongoTruth, connect
 from cdc_platform.verify.verdict import Cause, ClusterTime, Unprovable
 
+encode = encoder()
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 OID = "507f1f77bcf86cd799439011"
 
@@ -47,7 +48,7 @@ OID = "507f1f77bcf86cd799439011"
 )
 def test_a_value_from_mongodb_has_the_shape_the_lake_keeps(value: Any, shape: Any) -> None:
     read = bson.decode(bson.encode({"v": [value]}), CODEC)
-    assert encode(read, ADAPTERS) == encode({"v": [shape]})
+    assert encoder(ADAPTERS)(read) == encode({"v": [shape]})
 
 
 def test_a_source_that_cannot_be_reached_cannot_be_proven() -> None:

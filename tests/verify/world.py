@@ -12,7 +12,7 @@ import orjson
 import polars as pl
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION, READ
-from cdc_platform.core.digest import bucket_of, encode, row_digest
+from cdc_platform.core.digest import bucket_of, encoder, row_digest
 from cdc_platform.core.model import RECORD_SCHEMA, Handle, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
 from cdc_platform.core.ports import LogReader
@@ -24,6 +24,7 @@ MARKERS = Stream("cluster", "shop.shop.cdc_markers", "uuid-2", 1)
 FIELDS = pl.Schema({"_id": pl.Int64(), "v": pl.Float64(), "name": pl.String()})
 ROW = pl.Schema({**METADATA, **FIELDS})
 
+encode = encoder()
 Doc = dict[str, Any]
 
 
