@@ -98,6 +98,8 @@ def load_sources(folder: Path = SOURCES) -> dict[str, Source]:
             declared = yaml.safe_load(text.render(env=os.environ))
             source = Source.model_validate(declared["attributes"])
         except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
-            raise Terminal(str(error), where=str(path), remedy="mend the file, then: dg check defs") from error
+            raise Terminal(
+                str(error), where=str(path), remedy="mend the file, then: dg check defs"
+            ) from error
         found[source.name] = source
     return found

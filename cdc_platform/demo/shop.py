@@ -46,16 +46,14 @@ class Shop:
                 left -= len(batch)
                 progress(len(batch))
 
-    def change(self, rate: int, seconds: float, stop: Event) -> Counter[str]:
-        """About ``rate`` changes per second for that long. Returns how many of each operation were made."""
-        done: Counter[str] = Counter()
+    def change(self, rate: int, seconds: float, stop: Event, done: Counter[str]) -> None:
+        """About ``rate`` changes per second for that long, counted by operation in ``done``."""
         began = time.monotonic()
         while (passed := time.monotonic() - began) < seconds and not stop.is_set():
             due = int(passed * rate) - done.total()
             if due > 0:
                 self._write(due, done)
             stop.wait(TICK)
-        return done
 
     def _write(self, count: int, done: Counter[str]) -> None:
         names = self.rng.choices(list(SHARES), weights=list(SHARES.values()), k=count)
@@ -90,16 +88,24 @@ class Shop:
 
     def _order(self) -> Document:
         lines = [
-            {"sku": f"SKU-{self.rng.randint(1, 5000):05}", "quantity": self.rng.randint(1, 9), "price": self._price()}
+            {
+                "sku": f"SKU-{self.rng.randint(1, 5000):05}",
+                "quantity": self.rng.randint(1, 9),
+                "price": self._price(),
+            }
             for _ in range(self.rng.randint(1, 4))
         ]
         return {
             "_id": ObjectId(self.rng.randbytes(12)),
             "customer": self.rng.randint(1, 1_000_000),
             "status": "new",
-            "ordered_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.rng.randrange(10**10)),
+            "ordered_at": datetime(2026, 1, 1, tzinfo=UTC)
+            + timedelta(milliseconds=self.rng.randrange(10**10)),
             "lines": lines,
-            "delivery": {"city": self.rng.choice(CITIES), "address": {"street": self._text(12), "zip": self._zip()}},
+            "delivery": {
+                "city": self.rng.choice(CITIES),
+                "address": {"street": self._text(12), "zip": self._zip()},
+            },
             "coupons": [self._text(6) for _ in range(self.rng.randint(0, 2))],
             "paid": self.rng.random() < 0.5,
         }
@@ -147,4 +153,3 @@ class Shop:
 def open_shop(uri: str, database: str, seed: int) -> tuple[MongoClient[Document], Shop]:
     client: MongoClient[Document] = MongoClient(uri, serverSelectionTimeoutMS=10_000)
     return client, Shop(client[database], random.Random(seed))
-

@@ -59,7 +59,9 @@ class KafkaLog:
         """Per topic and partition the first retained offset and the last stable offset (two requests)."""
         starts = self._offsets(streams, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self.ends(streams)
-        return {s.topic: {p: Range(starts[s.topic][p], end) for p, end in ends[s.topic].items()} for s in streams}
+        return {
+            s.topic: {p: Range(starts[s.topic][p], end) for p, end in ends[s.topic].items()} for s in streams
+        }
 
     def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
         """Per topic and partition the last stable offset: one request for all of them."""

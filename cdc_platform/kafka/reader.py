@@ -62,7 +62,9 @@ class KafkaReader:
         self._bootstrap = bootstrap
         self._streams = {stream.topic: stream for stream in starts}
         self._positions = {
-            (stream.topic, p): offsets.get(p, 0) for stream, offsets in starts.items() for p in range(stream.partitions)
+            (stream.topic, p): offsets.get(p, 0)
+            for stream, offsets in starts.items()
+            for p in range(stream.partitions)
         }
         self._down_since: float | None = None
         self._consumer = Consumer(_configuration(bootstrap), error_cb=self._broker_error)
@@ -99,7 +101,8 @@ class KafkaReader:
             if end > before[topic, partition]:
                 moved.setdefault(topic, {})[partition] = Range(before[topic, partition], end)
         return [
-            Records(self._streams[topic], rows.get(topic, _Rows()).frame(), ranges) for topic, ranges in moved.items()
+            Records(self._streams[topic], rows.get(topic, _Rows()).frame(), ranges)
+            for topic, ranges in moved.items()
         ]
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
@@ -134,7 +137,12 @@ class KafkaReader:
             )
 
 
-_RECONNECTING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+_RECONNECTING = (
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+)
 
 
 def _configuration(bootstrap: str) -> dict[str, str | int | bool]:

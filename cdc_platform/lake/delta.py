@@ -7,6 +7,8 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
 - ``max_commit_retries=0``: a commit that is re-based on a newer version has not seen its offsets.
 - A merge that changes no row makes no commit, so its offsets would not be recorded; an empty append on the same
   handle records them.
+- A merge that evolves the schema (``merge_schema=True``) forgets the table's description and shuffles its columns,
+  so new columns come first, with an append of no rows; a crash in between leaves columns of nulls and old offsets.
 - ``streamed_exec=False``: with the streaming executor the target is not pruned by the source's keys.
 - The batch fits the table before it gets here: deltalake stores 1.5 as 1 in an integer column, silently.
 - The metadata columns come first: Delta keeps statistics for the first 32 columns only, and ``read`` prunes
@@ -69,6 +71,10 @@ class DeltaLakeTable:
         handle = Handle(table.version(), pl.scan_delta(table).collect_schema(), {})
         return handle, pl.scan_delta(table).select(pl.len()).collect().item()
 
+    def rows(self) -> pl.LazyFrame:
+        """All rows of the newest version."""
+        return pl.scan_delta(DeltaTable(self.uri))
+
     def commits(self) -> pl.DataFrame:
         """When each offset range was committed: version, committed_at, and partition, start, end of the range.
 
@@ -79,7 +85,13 @@ class DeltaLakeTable:
             for entry in DeltaTable(self.uri).history()
             for partition, covered in parse(entry.get(RANGES, "")).items()
         ]
-        columns = {"version": pl.Int64, "ms": pl.Int64, "partition": pl.Int32, "start": pl.Int64, "end": pl.Int64}
+        columns = {
+            "version": pl.Int64,
+            "ms": pl.Int64,
+            "partition": pl.Int32,
+            "start": pl.Int64,
+            "end": pl.Int64,
+        }
         found = pl.DataFrame(rows, schema=columns, orient="row")
         committed_at = pl.from_epoch("ms", time_unit="ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
         return found.with_columns(committed_at.alias("committed_at")).drop("ms")
@@ -103,6 +115,7 @@ class DeltaLakeTable:
         table, stream = self._at(handle)
         if rows.is_empty():
             return self.append(handle, rows, advance, info)
+        base = handle if rows.schema == handle.schema else self._evolve(handle, rows)
         try:
             (
                 table.merge(
@@ -111,7 +124,6 @@ class DeltaLakeTable:
                     source_alias="s",
                     target_alias="t",
                     streamed_exec=False,
-                    merge_schema=True,
                     commit_properties=_commit(stream, advance, info),
                     post_commithook_properties=_HOOKS,
                 )
@@ -122,8 +134,8 @@ class DeltaLakeTable:
             )
         except (DeltaError, OSError) as error:
             raise self._refused(error, advance) from error
-        if table.version() == handle.version:
-            return self.append(handle, rows.clear(), advance, info)
+        if table.version() == base.version:
+            return self.append(base, rows.clear(), advance, info)
         return _handle(table, stream)
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
@@ -139,6 +151,9 @@ class DeltaLakeTable:
             missing_columns="insert",
             cast_options=_READ_OLD_FILES,
         ).filter(within(ranges))
+
+    def _evolve(self, handle: Handle, rows: pl.DataFrame) -> Handle:
+        return self.append(handle, rows.clear(), {}, {})
 
     def _create(self, stream: Stream) -> DeltaTable:
         schema = pl.DataFrame(schema=METADATA).to_arrow().schema
@@ -159,7 +174,9 @@ class DeltaLakeTable:
         assert isinstance(token, tuple)
         table, stream = token
         if table.version() != handle.version:
-            raise Conflict(f"version {table.version()} was committed with this handle already", where=self.uri)
+            raise Conflict(
+                f"version {table.version()} was committed with this handle already", where=self.uri
+            )
         return table, stream
 
     def _refused(self, error: Exception, advance: Ranges) -> Transient:

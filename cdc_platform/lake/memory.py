@@ -82,9 +82,7 @@ class MemoryTable:
         assert isinstance(version, Version)
         return version
 
-    def _commit(
-        self, base: Version, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]
-    ) -> Handle:
+    def _commit(self, base: Version, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         with self._lock:
             if self._versions[-1].number != base.number:
                 raise Conflict(

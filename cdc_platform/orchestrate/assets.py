@@ -78,7 +78,7 @@ def _drain(
         else Until(caught_up=True)
     )
     log = KafkaLog(settings.kafka_bootstrap)
-    recorder = Recorder(context, source, settings)
+    recorder = Recorder(context, source, settings, staying=staying)
     failures: list[Failure] = []
     interrupted: DagsterExecutionInterruptedError | None = None
     with Drain(replicas(settings, source, log, wanted), log, until) as drain:
@@ -96,7 +96,8 @@ def _drain(
                     raise
                 interrupted = error
                 drain.stop()
-    yield from recorder.results()
+    failed = {failure.table for failure in failures}
+    yield from recorder.results({name: kinds for name, kinds in wanted.items() if name not in failed})
     if interrupted and _is_canceling(context):
         raise interrupted
     if failures:

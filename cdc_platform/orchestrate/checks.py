@@ -162,5 +162,3 @@ def _key(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
     assert result.asset_key is not None
     assert result.check_name is not None
     return dg.AssetCheckKey(result.asset_key, result.check_name)
-
-

@@ -29,7 +29,7 @@ class CdcSource(dg.Component):
         given: Any = attributes.model_dump(exclude_unset=True) if attributes else {}
         return cls(Source.model_validate(context.resolution_context.resolve_value(given)))
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def build_defs(self, context: dg.ComponentLoadContext | None) -> dg.Definitions:
         del context
         settings = Settings()
         lake = lake_assets(self.source, settings)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 import polars as pl
 
-from cdc_platform.core.model import Handle, Receipt
+from cdc_platform.core.model import Handle, Kind, Receipt
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.keys import lake_key
@@ -25,7 +25,7 @@ from cdc_platform.platform import crash_probe, lake_table
 class _Window:
     """Receipts of one table since its last record."""
 
-    last: Receipt
+    last: Receipt | None = None
     commits: int = 0
     rows_in: int = 0
     superseded: int = 0
@@ -45,8 +45,11 @@ class _Window:
 class Recorder:
     """Belongs to one run and its main thread."""
 
-    def __init__(self, context: dg.AssetExecutionContext, source: Source, settings: Settings) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext, source: Source, settings: Settings, *, staying: bool
+    ) -> None:
         self._context = context
+        self._staying = staying
         self._source = source
         self._settings = settings
         self._windows: dict[dg.AssetKey, _Window] = {}
@@ -54,48 +57,64 @@ class Recorder:
         self._probe = crash_probe()
 
     def take(self, receipt: Receipt) -> None:
-        """Add a commit; record its table when its time has come."""
+        """Add a commit. In a staying run, record its table when its time has come."""
         self._probe(f"before_event:{receipt.kind}")
         key = lake_key(self._source, receipt.table, receipt.kind)
-        self._windows.setdefault(key, _Window(receipt)).add(receipt)
+        self._windows.setdefault(key, _Window()).add(receipt)
+        if not self._staying:
+            return
         now = time.monotonic()
         recorded = self._recorded.get(key)
         if recorded is None or now - recorded >= self._settings.record_seconds:
             self._recorded[key] = now
-            metadata = self._metadata(key, self._windows.pop(key))
+            metadata = self._metadata(receipt.table, receipt.kind, self._windows.pop(key))
             self._context.log_event(dg.AssetMaterialization(asset_key=key, metadata=metadata))
 
-    def results(self) -> Iterator[dg.MaterializeResult[None]]:
-        """One result per table with commits that are not yet recorded."""
-        for key, window in sorted(self._windows.items()):
-            yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(key, window))
-        self._windows.clear()
+    def results(self, tables: Mapping[str, frozenset[Kind]]) -> Iterator[dg.MaterializeResult[None]]:
+        """The final results: of a staying run for what is not yet recorded, otherwise for every table.
 
-    def _metadata(self, key: dg.AssetKey, window: _Window) -> Mapping[str, dg.MetadataValue]:
-        last = window.last
-        table = lake_table(self._settings, self._source, last.table, last.kind)
+        ``tables``: those that were drained without a failure.
+        """
+        for name, kinds in tables.items():
+            for kind in sorted(kinds):
+                key = lake_key(self._source, name, kind)
+                window = self._windows.pop(key, None)
+                exists = lake_table(self._settings, self._source, name, kind).exists()
+                if exists and (window or not self._staying):
+                    metadata = self._metadata(name, kind, window or _Window())
+                    yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+
+    def _metadata(self, name: str, kind: Kind, window: _Window) -> Mapping[str, dg.MetadataValue]:
+        table = lake_table(self._settings, self._source, name, kind)
         handle, rows = table.snapshot()
-        lag = last.lag
-        return storage_metadata(table.uri, key) | {
-            "dagster/row_count": dg.MetadataValue.int(rows),
-            "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(handle)),
-            "cdc/commits": dg.MetadataValue.int(window.commits),
-            "cdc/version": dg.MetadataValue.int(last.version),
-            "cdc/offsets": dg.MetadataValue.json({str(p): r.end for p, r in sorted(last.ranges.items())}),
-            "cdc/rows_in": dg.MetadataValue.int(window.rows_in),
-            "cdc/superseded": dg.MetadataValue.int(window.superseded),
-            **{f"cdc/rows_{name}": dg.MetadataValue.int(window.applied[op]) for op, name in _NAMES.items()},
-            "cdc/commit_seconds": dg.MetadataValue.float(last.seconds),
-            **(
-                {
-                    "cdc/lag_seconds": dg.MetadataValue.float(lag.p95),
-                    "cdc/lag_p50_seconds": dg.MetadataValue.float(lag.p50),
-                    "cdc/lag_max_seconds": dg.MetadataValue.float(window.worst),
-                }
-                if lag
-                else {}
-            ),
-        }
+        return (
+            storage_metadata(table.uri, lake_key(self._source, name, kind))
+            | {
+                "dagster/row_count": dg.MetadataValue.int(rows),
+                "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(handle)),
+                "cdc/version": dg.MetadataValue.int(handle.version),
+            }
+            | _work(window)
+        )
+
+
+def _work(window: _Window) -> dict[str, dg.MetadataValue]:
+    """What the window's commits did."""
+    found: dict[str, dg.MetadataValue] = {
+        "cdc/commits": dg.MetadataValue.int(window.commits),
+        "cdc/rows_in": dg.MetadataValue.int(window.rows_in),
+        "cdc/superseded": dg.MetadataValue.int(window.superseded),
+        **{f"cdc/rows_{name}": dg.MetadataValue.int(window.applied[op]) for op, name in _NAMES.items()},
+    }
+    if last := window.last:
+        ends = {str(p): r.end for p, r in sorted(last.ranges.items())}
+        found["cdc/offsets"] = dg.MetadataValue.json(ends)
+        found["cdc/commit_seconds"] = dg.MetadataValue.float(last.seconds)
+        if last.lag:
+            found["cdc/lag_seconds"] = dg.MetadataValue.float(last.lag.p95)
+            found["cdc/lag_p50_seconds"] = dg.MetadataValue.float(last.lag.p50)
+            found["cdc/lag_max_seconds"] = dg.MetadataValue.float(window.worst)
+    return found
 
 
 _NAMES = {"c": "inserted", "u": "updated", "d": "deleted", "r": "read_by_snapshot"}
@@ -123,5 +142,3 @@ def _spelled(dtype: pl.DataType) -> str:
             return "timestamp"
         case _:
             return str(dtype).lower()
-
-

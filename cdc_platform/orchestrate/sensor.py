@@ -154,7 +154,9 @@ def _observe(
     if cursor and now - float(orjson.loads(cursor).get("observed", 0)) < OBSERVE_EVERY:
         return [], cursor
     events = [
-        dg.AssetObservation(topic_key(source, name), metadata={"cdc/lag_offsets": dg.MetadataValue.int(count)})
+        dg.AssetObservation(
+            topic_key(source, name), metadata={"cdc/lag_offsets": dg.MetadataValue.int(count)}
+        )
         for name, count in behind.items()
     ]
     return events, orjson.dumps({"observed": now}).decode()

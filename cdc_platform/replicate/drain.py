@@ -82,9 +82,7 @@ class Drain:
         self._stop = Event()
         self._handing_over = Event()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
-        self._lanes = {
-            r.stream.topic: _Lane(r, Inbox(r.limits, clock), Event(), Event()) for r in replicas
-        }
+        self._lanes = {r.stream.topic: _Lane(r, Inbox(r.limits, clock), Event(), Event()) for r in replicas}
         self._threads: list[Thread] = []
         self._fatal: CdcError | None = None
 
@@ -98,7 +96,9 @@ class Drain:
                     Thread(target=self._append, args=(lane,), name=f"{name} changelog", daemon=True)
                 )
             if Kind.CURRENT in lane.replica.kinds:
-                self._threads.append(Thread(target=self._merge, args=(lane,), name=f"{name} current", daemon=True))
+                self._threads.append(
+                    Thread(target=self._merge, args=(lane,), name=f"{name} current", daemon=True)
+                )
         self._threads.append(Thread(target=self._read, name="reader", daemon=True))
         for thread in self._threads:
             thread.start()

@@ -1,0 +1,298 @@
+"""The demo's acts: stack, shop, connector, Dagster, writers, proofs.
+
+Invariant: nothing here makes the result better than what a user would get. The lake is written by the run that
+the sensor started, the verdicts are those of the asset checks, the lag is measured from the lake.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event, Thread
+
+from rich.console import Console
+
+from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.core.model import Kind
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.demo.report import Report, TableReport, lag_fields
+from cdc_platform.demo.shop import Shop, open_shop
+from cdc_platform.demo.webserver import Webserver
+from cdc_platform.local.ports import PortClaim
+from cdc_platform.local.settings import StackSettings
+from cdc_platform.local.stack import Stack
+from cdc_platform.platform import deploy_source, lake_table, load_sources, utc_now
+from cdc_platform.verify import lag
+
+SOURCE = "shop"
+JOB = f"verify_{SOURCE}"
+LOOK_EVERY = 2.0
+"""Seconds between two lines of progress."""
+
+SNAPSHOT_SECONDS = 300.0
+PROOF_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person asked for. ``rate``: changes per second."""
+
+    seconds: float
+    rate: int
+    documents: int
+    port: int
+    seed: int
+
+
+class Play:
+    """One showing, on a stack of its own."""
+
+    def __init__(self, wishes: Wishes, console: Console, stack: Stack, folder: Path) -> None:
+        self._wishes = wishes
+        self._console = console
+        self._stack = stack
+        self._folder = folder
+        self._began = time.monotonic()
+        self._url = f"http://127.0.0.1:{wishes.port}"
+
+    @classmethod
+    @contextmanager
+    def staged(cls, wishes: Wishes, console: Console) -> Iterator[Play]:
+        """Everything that is started ends with the block, or with this process if that is killed."""
+        folder = StackSettings().state_dir.absolute() / "demo"
+        free = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
+        with Stack.attached(folder, free, ephemeral=True) as stack:
+            for name in ("lake", "dagster", "locks"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            yield cls(wishes, console, stack, folder)
+
+    def run(self) -> Report:
+        """All acts. Raises CdcError for whatever stands in the way."""
+        endpoints = self._stack.up(self._say)
+        os.environ["SHOP_MONGODB_URI"] = endpoints.mongodb_uri
+        settings = Settings(
+            kafka_bootstrap=endpoints.kafka_bootstrap,
+            connect_url=endpoints.connect_url,
+            lake_root=self._folder / "lake",
+            state_dir=self._folder,
+        )
+        source = load_sources()[SOURCE]
+        client, shop = open_shop(source.uri, source.database, self._wishes.seed)
+        with client:
+            self._load(shop)
+            self._say("deploying the connector")
+            deploy_source(settings, source)
+            webserver = self._start_dagster(settings, source)
+            self._await_snapshot(settings, source)
+            return self._write_and_prove(settings, source, shop, webserver)
+
+    def stay(self) -> None:
+        """Until Ctrl-C."""
+        self._console.print(
+            f"\nThe Dagster UI stays at [bold]{self._url}[/], the lake in {self._folder / 'lake'}."
+        )
+        self._console.print("Ctrl-C ends everything.")
+        Event().wait()
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {line}", highlight=False)
+
+    def _load(self, shop: Shop) -> None:
+        loaded = Counter[str]()
+
+        def progress(count: int) -> None:
+            loaded["documents"] += count
+            if loaded["documents"] % 25_000 < count:
+                self._say(f"loaded {loaded['documents']:,} documents")
+
+        self._say(f"loading a shop of {self._wishes.documents:,} documents into MongoDB")
+        shop.load(self._wishes.documents, progress)
+
+    def _start_dagster(self, settings: Settings, source: Source) -> Webserver:
+        home = self._folder / "dagster"
+        home.mkdir(parents=True)
+        shutil.copy(Path(__file__).parents[2] / "dagster.yaml", home)
+        self._say("starting the Dagster webserver and daemon, with the sensor on")
+        webserver = Webserver(self._url)
+        self._stack.run(
+            "dagster",
+            [
+                *(sys.executable, "-m", "dagster", "dev", "-m", "cdc_platform.definitions"),
+                *("--host", "127.0.0.1", "--port", str(self._wishes.port)),
+            ],
+            env={
+                "DAGSTER_HOME": str(home),
+                "SHOP_MONGODB_URI": source.uri,
+                **{f"CDC_{name.upper()}": str(value) for name, value in settings.model_dump().items()},
+            },
+            port=PortClaim("Dagster UI", self._wishes.port, "--port"),
+        )
+        self._until(lambda: webserver.job_is_loaded(JOB), 90, "Dagster did not load the definitions")
+        self._say(f"Dagster's UI is at {self._url}")
+        return webserver
+
+    def _await_snapshot(self, settings: Settings, source: Source) -> None:
+        goal, last = self._wishes.documents, -LOOK_EVERY
+
+        def complete() -> bool:
+            nonlocal last
+            rows = _rows(settings, source, Kind.CHANGELOG)
+            if time.monotonic() - last >= LOOK_EVERY:
+                last = time.monotonic()
+                self._say(f"initial snapshot: {rows:,} of {goal:,} rows in the changelog")
+            return rows >= goal
+
+        self._until(complete, SNAPSHOT_SECONDS, "the initial snapshot did not reach the lake")
+
+    def _write_and_prove(
+        self, settings: Settings, source: Source, shop: Shop, webserver: Webserver
+    ) -> Report:
+        since = utc_now()
+        self._say(
+            f"changing the shop: about {self._wishes.rate:,} changes/s for {self._wishes.seconds:.0f} s"
+        )
+        with _Writers(shop, self._wishes) as writers:
+            self._until(lambda: writers.passed > 3, 30, "the writers did not start")
+            self._say("proving the lake against the source while the writers run")
+            proof = webserver.launch(JOB)
+            while writers.running:
+                self._say(self._progress(settings, source, writers))
+                time.sleep(LOOK_EVERY)
+            done = writers.result()
+            until = utc_now()
+        during = self._verdicts(webserver, source, proof)
+        self._say(
+            f"{done.total():,} changes made in {writers.passed:.1f} s; proving once more, now that it is quiet"
+        )
+        after = self._verdicts(webserver, source, webserver.launch(JOB))
+        # The proof waits for both tables, so every change of the window is in the lake now.
+        window = (since, until + timedelta(milliseconds=1))
+        return Report(
+            tables=tuple(
+                self._table(settings, source, name, after[name], window) for name in source.collections
+            ),
+            while_writing={name: str(found["cdc/verdict"]) for name, found in during.items()},
+            changes=done.total(),
+            changes_per_second=done.total() / writers.passed,
+            seconds=time.monotonic() - self._began,
+        )
+
+    def _verdicts(self, webserver: Webserver, source: Source, run_id: str) -> dict[str, Mapping[str, object]]:
+        """Metadata of each table's content check, as this run left it."""
+        status = webserver.wait(run_id, PROOF_SECONDS)
+        found: dict[str, Mapping[str, object]] = {}
+        for name in source.collections:
+            check = webserver.check(["delta", source.name, name], "content")
+            if check is None or check.run_id != run_id or "cdc/verdict" not in check.metadata:
+                raise Terminal(
+                    f"the proof of {name} gave no verdict (its run ended as {status})",
+                    where=f"{self._url}/runs/{run_id}",
+                    remedy="look at the run in the Dagster UI",
+                )
+            found[name] = check.metadata
+            self._say(f"  {name}: {check.metadata['cdc/reason']}")
+        return found
+
+    def _table(
+        self,
+        settings: Settings,
+        source: Source,
+        name: str,
+        found: Mapping[str, object],
+        window: tuple[datetime, datetime],
+    ) -> TableReport:
+        changelog = lake_table(settings, source, name, Kind.CHANGELOG)
+        changes = changelog.rows()
+        p50, p95, highest = lag_fields(lag.measure(changes, changelog.commits(), *window))
+        by_operation = found["cdc/changelog_rows"]
+        assert isinstance(by_operation, dict)
+        return TableReport(
+            table=name,
+            format="delta",
+            source_rows=int(str(found["cdc/source_rows"])),
+            changelog_rows=by_operation,
+            current_rows=int(str(found["cdc/current_rows"])),
+            source_digest=str(found["cdc/source_digest"]),
+            lake_digest=str(found["cdc/lake_digest"]),
+            lag_p50_s=p50,
+            lag_p95_s=p95,
+            lag_max_s=highest,
+            verdict=str(found["cdc/verdict"]),
+            reason=str(found["cdc/reason"]),
+        )
+
+    def _progress(self, settings: Settings, source: Source, writers: _Writers) -> str:
+        rows = _rows(settings, source, Kind.CHANGELOG) - self._wishes.documents
+        return f"{writers.made:,} changes made, {max(0, rows):,} in the changelogs"
+
+    def _until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Transient(
+                    f"{what} in {seconds:.0f} s",
+                    where=str(self._stack.paths.logs),
+                    remedy="the logs of MongoDB, Kafka, Connect and Dagster are there",
+                )
+            time.sleep(0.2)
+
+
+class _Writers:
+    """People who change the shop, in a thread of their own."""
+
+    def __init__(self, shop: Shop, wishes: Wishes) -> None:
+        self._stop = Event()
+        self._done = Counter[str]()
+        self._failed: Exception | None = None
+        self._began = self._ended = 0.0
+        self._thread = Thread(target=self._work, args=(shop, wishes), daemon=True)
+
+    def __enter__(self) -> _Writers:
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self, shop: Shop, wishes: Wishes) -> None:
+        try:
+            shop.change(wishes.rate, wishes.seconds, self._stop, self._done)
+        except Exception as error:
+            self._failed = error
+        finally:
+            self._ended = time.monotonic()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def passed(self) -> float:
+        """Seconds of writing."""
+        return (self._ended or time.monotonic()) - self._began
+
+    @property
+    def made(self) -> int:
+        return self._done.total()
+
+    def result(self) -> Counter[str]:
+        """What was written, by operation; raises what stopped the writers."""
+        if self._failed:
+            raise Terminal(f"the writers failed: {self._failed}", where="MongoDB") from self._failed
+        return self._done
+
+
+def _rows(settings: Settings, source: Source, kind: Kind) -> int:
+    tables = [lake_table(settings, source, name, kind) for name in source.collections]
+    return sum(table.snapshot()[1] for table in tables if table.exists())
