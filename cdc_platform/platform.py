@@ -15,6 +15,9 @@ import jinja2
 import yaml
 from pydantic import ValidationError
 
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.deploy import deploy
+from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Stream
@@ -71,6 +74,16 @@ def replicas(
     return [
         replica(settings, source, name, streams[source.topic(name)], kinds) for name, kinds in wanted.items()
     ]
+
+
+def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) -> ConnectorStatus:
+    """Make the topics, then the connector; returns once its task runs. May be repeated.
+
+    The topics exist before the connector does, so that every table has a place in Kafka from the first moment,
+    with the declared number of partitions.
+    """
+    KafkaLog(settings.kafka_bootstrap).create({source.topic(name): source.partitions for name in source.captured})
+    return deploy(source, ConnectClient(settings.connect_url), deadline)
 
 
 def crash_probe() -> Probe:

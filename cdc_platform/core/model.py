@@ -60,11 +60,17 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_rows: int = Field(100_000, ge=1, description="Most records in one changelog commit.")
-    batch_bytes: int = Field(64 * 2**20, ge=1, description="Most bytes of records in one changelog commit.")
-    changelog_age: float = Field(1.0, ge=0, description="Seconds a record waits at most for its commit.")
-    current_age: float = Field(10.0, ge=0, description="Seconds between two merges into the current table.")
-    current_rows: int = Field(200_000, ge=1, description="Most changelog rows in one merge.")
+    batch_rows: int = Field(default=100_000, ge=1, description="Most records in one changelog commit.")
+    batch_bytes: int = Field(
+        default=64 * 2**20, ge=1, description="Most bytes of records in one changelog commit."
+    )
+    changelog_age: float = Field(
+        default=1.0, ge=0, description="Seconds a record waits at most for its commit."
+    )
+    current_age: float = Field(
+        default=10.0, ge=0, description="Seconds between two merges into the current table."
+    )
+    current_rows: int = Field(default=200_000, ge=1, description="Most changelog rows in one merge.")
 
 
 @dataclass(frozen=True, slots=True)

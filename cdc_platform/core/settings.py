@@ -13,11 +13,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CDC_", frozen=True)
 
-    kafka_bootstrap: str = Field("127.0.0.1:29092", description="Kafka's bootstrap servers.")
-    connect_url: str = Field("http://127.0.0.1:28083", description="Kafka Connect's REST address.")
-    lake_root: Path = Field(Path(".cdc/lake"), description="Folder that holds the lake tables.")
-    state_dir: Path = Field(Path(".cdc"), description="Folder for locks and the local stack.")
-    run_seconds: float = Field(600, gt=0, description="Seconds a staying run drains before its successor.")
-    run_idle_seconds: float = Field(30, gt=0, description="Seconds without a record after which a run ends.")
-    record_seconds: float = Field(30, ge=0, description="Seconds between two records of a table in Dagster.")
-    proof_seconds: float = Field(90, gt=0, description="Seconds a proof waits for the lake to reach the source.")
+    kafka_bootstrap: str = Field(default="127.0.0.1:29092", description="Kafka's bootstrap servers.")
+    connect_url: str = Field(default="http://127.0.0.1:28083", description="Kafka Connect's REST address.")
+    lake_root: Path = Field(default=Path(".cdc/lake"), description="Folder that holds the lake tables.")
+    state_dir: Path = Field(default=Path(".cdc"), description="Folder for locks and the local stack.")
+    run_seconds: float = Field(
+        default=600, gt=0, description="Seconds a staying run drains before its successor."
+    )
+    run_grace_seconds: float = Field(
+        default=120,
+        ge=0,
+        description="Seconds a run out of time waits at most for its successor, draining on.",
+    )
+    run_idle_seconds: float = Field(
+        default=30, gt=0, description="Seconds without a record after which a run ends."
+    )
+    record_seconds: float = Field(
+        default=30, ge=0, description="Seconds between two records of a table in Dagster."
+    )
+    proof_seconds: float = Field(
+        default=90, gt=0, description="Seconds a proof waits for the lake to reach the source."
+    )

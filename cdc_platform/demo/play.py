@@ -134,7 +134,7 @@ class Play:
                 "SHOP_MONGODB_URI": source.uri,
                 **{f"CDC_{name.upper()}": str(value) for name, value in settings.model_dump().items()},
             },
-            port=PortClaim("Dagster UI", self._wishes.port, "--port"),
+            port=PortClaim("the Dagster UI", "--port", self._wishes.port),
         )
         self._until(lambda: webserver.job_is_loaded(JOB), 90, "Dagster did not load the definitions")
         self._say(f"Dagster's UI is at {self._url}")

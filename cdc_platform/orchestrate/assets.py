@@ -6,7 +6,7 @@ Invariants
 - The main thread alone talks to Dagster; it may be interrupted at any bytecode, the workers never inside a commit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -56,29 +56,27 @@ def lake_assets(source: Source, settings: Settings) -> dg.AssetsDefinition:
         can_subset=True,
     )
     def lake(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-        staying = context.run.tags.get(MODE_TAG) == "stay"
-        wanted = _wanted(source, context)
-        with fence(settings, source, wait=staying):
-            yield from _drain(context, source, settings, wanted, staying=staying)
+        if context.run.tags.get(MODE_TAG) == "stay":
+            with fence(settings, source) as relieved:
+                until = Until(
+                    idle=settings.run_idle_seconds,
+                    seconds=settings.run_seconds,
+                    grace=settings.run_grace_seconds,
+                    relieved=relieved,
+                )
+                yield from _drain(context, source, settings, until)
+        else:
+            yield from _drain(context, source, settings, Until(caught_up=True))
 
     return lake
 
 
 def _drain(
-    context: dg.AssetExecutionContext,
-    source: Source,
-    settings: Settings,
-    wanted: Mapping[str, frozenset[Kind]],
-    *,
-    staying: bool,
+    context: dg.AssetExecutionContext, source: Source, settings: Settings, until: Until
 ) -> Iterator[dg.MaterializeResult[None]]:
-    until = (
-        Until(idle=settings.run_idle_seconds, seconds=settings.run_seconds)
-        if staying
-        else Until(caught_up=True)
-    )
+    wanted = _wanted(source, context)
     log = KafkaLog(settings.kafka_bootstrap)
-    recorder = Recorder(context, source, settings, staying=staying)
+    recorder = Recorder(context, source, settings, staying=not until.caught_up)
     failures: list[Failure] = []
     interrupted: DagsterExecutionInterruptedError | None = None
     with Drain(replicas(settings, source, log, wanted), log, until) as drain:

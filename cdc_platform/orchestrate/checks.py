@@ -102,7 +102,7 @@ def check_results(source: Source, result: Result) -> list[dg.AssetCheckResult]:
     """The two checks of a proof: the counts alone, and the content."""
     counts = result.counts
     counted = result.verdict is not Verdict.UNKNOWN and counts.source == counts.lake == counts.folded
-    shared = {
+    shared: dict[str, dg.MetadataValue] = {
         "cdc/verdict": dg.MetadataValue.text(result.verdict.value),
         "cdc/reason": dg.MetadataValue.text(result.text),
         "cdc/position": dg.MetadataValue.text(str(result.position or "")),
@@ -112,7 +112,7 @@ def check_results(source: Source, result: Result) -> list[dg.AssetCheckResult]:
         "cdc/changelog_rows": dg.MetadataValue.json(dict(counts.changelog)),
         "cdc/seconds": dg.MetadataValue.float(result.seconds),
     }
-    digests = {
+    digests: dict[str, dg.MetadataValue] = {
         "cdc/source_digest": dg.MetadataValue.text(result.source_digest or ""),
         "cdc/lake_digest": dg.MetadataValue.text(result.lake_digest or ""),
         "cdc/differing": dg.MetadataValue.json([str(key) for key in result.differing]),

@@ -1,12 +1,13 @@
 """One staying run a source at a time.
 
 The fence is for a hand-over without a gap, not for correctness: a successor starts up, waits here, and goes on the
-moment its predecessor has committed. Two runs past the fence would only do the same work twice.
+moment its predecessor has committed. The predecessor, out of time, goes on until somebody waits here, however long that
+one takes to start. Two runs past the fence would only do the same work twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
@@ -16,38 +17,39 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 
 
-def _lock(settings: Settings, source: Source) -> FileLock:
+def _lock(settings: Settings, source: Source, name: str) -> FileLock:
     folder = settings.state_dir.absolute() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{source.name}.lock")
+    return FileLock(folder / f"{source.name}.{name}.lock")
 
 
 @contextmanager
-def fence(settings: Settings, source: Source, *, wait: bool) -> Iterator[None]:
-    """Hold the source's fence; with ``wait=False`` go on without it. Waits one run's length at most."""
-    if not wait:
-        yield
-        return
-    limit = settings.run_seconds + 60
-    lock = _lock(settings, source)
+def fence(settings: Settings, source: Source) -> Iterator[Callable[[], bool]]:
+    """Hold the source's fence. Gives a function that tells whether a successor waits for it.
+
+    Waits for one run's length at most, then raises Transient.
+    """
+    limit = settings.run_seconds + settings.run_grace_seconds + 60
+    holding, waiting = _lock(settings, source, "run"), _lock(settings, source, "successor")
     try:
-        lock.acquire(timeout=limit, poll_interval=0.02)
+        with waiting.acquire(timeout=limit, poll_interval=0.02):
+            holding.acquire(timeout=limit, poll_interval=0.02)
     except Timeout as error:
         raise Transient(
             f"another run of source {source.name} has not ended for {limit:.0f} s",
-            where=lock.lock_file,
+            where=holding.lock_file,
             remedy="terminate the stuck run in the Dagster UI; the tables are whole",
         ) from error
     try:
-        yield
+        yield lambda: not _is_free(waiting)
     finally:
-        lock.release()
+        holding.release()
 
 
 @contextmanager
 def fence_if_free(settings: Settings, source: Source) -> Iterator[bool]:
     """Hold the fence and give True if no run holds it; otherwise give False at once."""
-    lock = _lock(settings, source)
+    lock = _lock(settings, source, "run")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -57,3 +59,11 @@ def fence_if_free(settings: Settings, source: Source) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def _is_free(lock: FileLock) -> bool:
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except Timeout:
+        return False

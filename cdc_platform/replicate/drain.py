@@ -36,11 +36,17 @@ MERGING_SHARE = 0.25
 @dataclass(frozen=True, slots=True)
 class Until:
     """When to end: at the ends the topics had at the start (``caught_up``), or after so many seconds without a
-    record (``idle``), or in all (``seconds``)."""
+    record (``idle``), or in all (``seconds``).
+
+    Out of time, the drain goes on for up to ``grace`` more seconds until ``relieved`` says that a successor is
+    there to take over.
+    """
 
     caught_up: bool = False
     idle: float = float("inf")
     seconds: float = float("inf")
+    grace: float = 0.0
+    relieved: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +198,8 @@ class Drain:
         self, began: float, heard: float, positions: Mapping[str, Offsets], goals: Mapping[str, Offsets]
     ) -> bool:
         now = self._clock()
-        if now - began > self._until.seconds:
+        overtime = now - began - self._until.seconds
+        if overtime > 0 and (overtime > self._until.grace or self._until.relieved()):
             self._handing_over.set()
             return True
         if self._until.caught_up:
