@@ -8,14 +8,54 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from cdc_platform.core.model import Limits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 MARKERS: Final = "cdc_markers"
-"""Captured collection that verification writes a marker into, to know that the stream has passed a position."""
+"""Captured collection that verification writes a marker into, to know that the stream passed a position."""
+
+
+Carried = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$")]
+"""A name that reaches Kafka unchanged. Debezium 3.4 writes any other character of a topic's name as ``_``, so
+two collections could share a topic; and it never streams a collection with a comma in its name."""
+
+
+class Capture(BaseModel):
+    """How the connector reads the database. The defaults suit most sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: Annotated[
+        Literal["required", "lookup"],
+        Field(
+            description="required: each change carries the document before and after it, kept by MongoDB for "
+            "every captured collection. lookup: for a database where that cannot be switched on; an update "
+            "then carries the document as it is when read, not as the change left it, and nothing carries "
+            "the document before; equality with the source can be proven only while it rests."
+        ),
+    ] = "required"
+    poll_interval_ms: Annotated[
+        int, Field(ge=1, le=60_000, description="How often the connector hands on what it has read.")
+    ] = 50
+    batch_size: Annotated[int, Field(ge=1, description="Events handed on at once, at most.")] = 2_048
+    queue_size: Annotated[
+        int, Field(ge=2, description="Events read ahead of Kafka, at most; more than batch_size.")
+    ] = 16_384
+    snapshot_fetch_size: Annotated[
+        int, Field(ge=1, description="Documents of the initial snapshot fetched at once.")
+    ] = 10_000
+    snapshot_threads: Annotated[
+        int, Field(ge=1, le=64, description="Collections that the initial snapshot reads at the same time.")
+    ] = 4
+
+    @model_validator(mode="after")
+    def _queue_holds_a_batch(self) -> Capture:
+        if self.queue_size <= self.batch_size:
+            raise ValueError("queue_size must be larger than batch_size")
+        return self
 
 
 class Source(BaseModel):
@@ -26,11 +66,12 @@ class Source(BaseModel):
     name: Annotated[Name, Field(description="Name of the source; prefix of its topics and assets.")]
     engine: Annotated[Literal["mongodb"], Field(description="Database engine.")] = "mongodb"
     uri: Annotated[str, Field(description="Connection string, as MongoDB drivers take it.")]
-    database: Annotated[str, Field(description="Database to capture.")]
+    database: Annotated[Carried, Field(description="Database to capture.")]
     collections: Annotated[
-        tuple[str, ...], Field(description="Collections to capture, by their names.", min_length=1)
+        tuple[Carried, ...], Field(description="Collections to capture, by their names.", min_length=1)
     ]
     partitions: Annotated[int, Field(ge=1, le=1000, description="Partitions of each topic.")] = 3
+    capture: Annotated[Capture, Field(description="How the connector reads the database.")] = Capture()
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
 
     @field_validator("collections")
@@ -38,6 +79,8 @@ class Source(BaseModel):
     def _collections_are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if doubled := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"named twice: {', '.join(sorted(doubled))}")
+        if len({name.replace(".", "_") for name in names}) < len(names):
+            raise ValueError("two names differ only in '.' and '_': Kafka does not create topics for both")
         if MARKERS in names:
             raise ValueError(f"{MARKERS} is the platform's own collection and is captured by itself")
         return names

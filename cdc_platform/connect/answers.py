@@ -1,0 +1,109 @@
+"""Kafka Connect's answers as values. What is not of Connect's shape is Terminal: somebody else answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeVar
+
+import httpx
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from cdc_platform.connect.status import ConnectorStatus, State, TaskStatus
+from cdc_platform.core.errors import Terminal
+
+T = TypeVar("T")
+
+
+class _Part(BaseModel):
+    """The connector, or one of its tasks (``id``), in the answer of a status."""
+
+    id: int = 0
+    state: State
+    worker_id: str
+    trace: str = ""
+
+
+class _Status(BaseModel):
+    name: str
+    connector: _Part
+    tasks: list[_Part]
+
+
+class _Plugin(BaseModel):
+    cls: Annotated[str, Field(alias="class")]
+
+
+class _Value(BaseModel):
+    name: str
+    errors: list[str]
+
+
+class _Setting(BaseModel):
+    value: _Value
+
+
+class _Validation(BaseModel):
+    error_count: int
+    configs: list[_Setting]
+
+
+class _Message(BaseModel):
+    message: str
+
+
+_NAMES: Final = TypeAdapter(list[str])
+_SETTINGS: Final = TypeAdapter(dict[str, str])
+_PLUGINS: Final = TypeAdapter(list[_Plugin])
+_STATUS: Final = TypeAdapter(_Status)
+_VALIDATION: Final = TypeAdapter(_Validation)
+_MESSAGE: Final = TypeAdapter(_Message)
+
+
+def names(answer: httpx.Response) -> tuple[str, ...]:
+    """Of ``GET /connectors``."""
+    found: list[str] = _read(_NAMES, answer)
+    return tuple(found)
+
+
+def settings(answer: httpx.Response) -> dict[str, str]:
+    """Of ``GET /connectors/{name}/config``."""
+    return _read(_SETTINGS, answer)
+
+
+def plugins(answer: httpx.Response) -> tuple[str, ...]:
+    """Classes, of ``GET /connector-plugins``."""
+    return tuple(plugin.cls for plugin in _read(_PLUGINS, answer))
+
+
+def status(answer: httpx.Response) -> ConnectorStatus:
+    """Of ``GET /connectors/{name}/status``."""
+    read = _read(_STATUS, answer)
+    tasks = tuple(TaskStatus(task.id, task.state, task.worker_id, task.trace) for task in read.tasks)
+    return ConnectorStatus(
+        read.name, read.connector.state, read.connector.worker_id, tasks, read.connector.trace
+    )
+
+
+def refused(answer: httpx.Response) -> dict[str, tuple[str, ...]]:
+    """Setting → what is wrong with it, of ``PUT /connector-plugins/{class}/config/validate``."""
+    values = (setting.value for setting in _read(_VALIDATION, answer).configs)
+    return {value.name: tuple(value.errors) for value in values if value.errors}
+
+
+def message(answer: httpx.Response) -> str:
+    """Connect's own words about an error, or the text of whatever answered in its place."""
+    try:
+        return _MESSAGE.validate_json(answer.content).message
+    except ValidationError:
+        return answer.text[:500]
+
+
+def _read(shape: TypeAdapter[T], answer: httpx.Response) -> T:
+    try:
+        return shape.validate_json(answer.content)
+    except ValidationError as error:
+        raise Terminal(
+            f"the answer to {answer.request.method} {answer.request.url.path} is not Kafka Connect's: "
+            f"{answer.text[:200]!r}",
+            where=str(answer.request.url),
+            remedy="correct Kafka Connect's address (CDC_CONNECT_URL)",
+        ) from error

@@ -1,0 +1,265 @@
+"""Kafka Connect's REST interface: create, watch and change connectors.
+
+Invariants
+- Every wait is bounded. Only what may pass by itself is tried again: no connection, a rebalance (409), 5xx.
+- What a person has to correct is raised at once as Terminal, with Connect's own words.
+- An answer that returned normally is never taken for more than it is: ``apply`` says that Connect accepted
+  the settings, ``verify`` that the tasks run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Final
+
+import httpx
+import tenacity
+
+from cdc_platform.connect import answers
+from cdc_platform.connect.status import ConnectorStatus, State
+from cdc_platform.core.errors import Terminal, Transient
+
+VERIFY_TRIES: Final = 10
+
+
+class Applied(StrEnum):
+    """What ``apply`` did."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+
+
+class ConnectClient:
+    """A client of one worker, which speaks for its cluster. Close it, or use it as a context.
+
+    ``timeout``: seconds for one request; Connect answers within 90, since validating settings connects to
+    the database. ``attempts``: how often one request is made at most; between two of them it waits 0.2 s,
+    then twice as long each time, up to 3 s. ``clock``: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 95.0,
+        attempts: int = 8,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout, connect=5.0))
+        self._attempts = attempts
+        self._sleep = sleep
+        self._clock = clock
+
+    def __enter__(self) -> ConnectClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def wait_ready(self, deadline: float) -> None:
+        """Return once the worker answers as a member of its cluster; Transient after ``deadline`` seconds."""
+        end = self._clock() + deadline
+        for pause in _pauses():
+            try:
+                self._once("GET", "/connectors")
+            except Transient as error:
+                if self._clock() + pause >= end:
+                    raise Transient(
+                        f"Kafka Connect was not ready within {deadline:g} s: {error.what}",
+                        where=self.url,
+                        remedy=error.remedy,
+                    ) from error
+                self._sleep(pause)
+            else:
+                return
+
+    def list(self) -> tuple[str, ...]:
+        """Names of the connectors, sorted."""
+        return tuple(sorted(answers.names(self._send("GET", "/connectors"))))
+
+    def status(self, name: str) -> ConnectorStatus:
+        """State of the connector and of each task. Terminal if there is no such connector."""
+        answer = self._send("GET", f"/connectors/{name}/status", unknown=name)
+        return answers.status(answer)
+
+    def config(self, name: str) -> dict[str, str]:
+        """The settings the connector has, with its credentials. Terminal if there is no such connector."""
+        return answers.settings(self._send("GET", f"/connectors/{name}/config", unknown=name))
+
+    def apply(self, name: str, config: Mapping[str, str]) -> Applied:
+        """Create the connector, or give it these settings if it is there.
+
+        Connect validates first, which includes a connection to the database. Raises Terminal with its message
+        per setting if one is refused, or if the plugin is not installed.
+        """
+        wanted = {**config, "name": name}
+        self._require_plugin(wanted["connector.class"])
+        self._require_valid(name, wanted)
+        answer = self._send("PUT", f"/connectors/{name}/config", wanted)
+        return Applied.CREATED if answer.status_code == httpx.codes.CREATED else Applied.UPDATED
+
+    def verify(self, name: str) -> ConnectorStatus:
+        """The status once the connector and a task of it run on two looks in a row, in at most 10 looks.
+
+        The second look is there because Connect shows the state from before a change until the change has
+        reached the task. Raises Terminal with the task's own trace as soon as one has failed, Transient if it
+        is not running in the end.
+        """
+        running = False
+        seen = "nothing"
+        for look, pause in zip(range(1, VERIFY_TRIES + 1), _pauses(), strict=False):
+            status = self._status_if_known(name)
+            if status is not None:
+                status.require_not_failed(where=self.url)
+                seen = str(status)
+                if status.is_all(State.RUNNING) and running:
+                    return status
+                running = status.is_all(State.RUNNING)
+            if look < VERIFY_TRIES:
+                self._sleep(pause)
+        raise Transient(
+            f"connector {name} is not running after {VERIFY_TRIES} looks; the last one saw {seen}",
+            where=self.url,
+            remedy="look into the worker's log; a worker under load may need longer: ask again",
+        )
+
+    def has_failed(self, name: str) -> bool:
+        """Whether the connector or a task of it has failed; not if Connect has not heard of it yet."""
+        status = self._status_if_known(name)
+        return status is not None and status.failed
+
+    def restart(self, name: str, *, only_failed: bool = True) -> None:
+        """Restart the connector and its tasks, or those of them that have failed. Returns before they run."""
+        failed = str(only_failed).lower()
+        path = f"/connectors/{name}/restart?includeTasks=true&onlyFailed={failed}"
+        self._send("POST", path, unknown=name)
+
+    def pause(self, name: str, deadline: float = 30.0) -> ConnectorStatus:
+        """Stop capturing, keeping the position. Returns once it has; Transient after ``deadline`` seconds."""
+        self._send("PUT", f"/connectors/{name}/pause", unknown=name)
+        return self._reached(name, State.PAUSED, deadline)
+
+    def resume(self, name: str, deadline: float = 30.0) -> ConnectorStatus:
+        """Go on where ``pause`` stopped. Returns once all tasks run; Transient after ``deadline`` seconds."""
+        self._send("PUT", f"/connectors/{name}/resume", unknown=name)
+        return self._reached(name, State.RUNNING, deadline)
+
+    def delete(self, name: str) -> None:
+        """Remove the connector. Its topics and its position stay: one of the same name goes on from there."""
+        self._send("DELETE", f"/connectors/{name}", unknown=name)
+
+    def _reached(self, name: str, state: State, deadline: float) -> ConnectorStatus:
+        end = self._clock() + deadline
+        for pause in _pauses():
+            status = self.status(name)
+            status.require_not_failed(where=self.url)
+            if status.is_all(state):
+                return status
+            if self._clock() + pause >= end:
+                break
+            self._sleep(pause)
+        raise Transient(
+            f"connector {name} is not {state.value} after {deadline:g} s but {status}",
+            where=self.url,
+            remedy="look into the worker's log, and ask again",
+        )
+
+    def _status_if_known(self, name: str) -> ConnectorStatus | None:
+        """None until Connect's workers have heard of a new connector."""
+        answer = self._retrying("GET", f"/connectors/{name}/status")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return answers.status(self._accepted(answer))
+
+    def _require_plugin(self, wanted: str) -> None:
+        installed = answers.plugins(self._send("GET", "/connector-plugins"))
+        if wanted not in installed:
+            raise Terminal(
+                f"Kafka Connect has no plugin {wanted}; installed are {', '.join(installed) or 'none'}",
+                where=self.url,
+                remedy="put the folder of the connector's jars under the worker's plugin.path and restart it",
+            )
+
+    def _require_valid(self, name: str, config: Mapping[str, str]) -> None:
+        path = f"/connector-plugins/{config['connector.class']}/config/validate"
+        refused = answers.refused(self._send("PUT", path, config))
+        if refused:
+            lines = [f"{setting}: {message}" for setting, messages in refused.items() for message in messages]
+            raise Terminal(
+                f"Kafka Connect refuses the settings of connector {name}:\n    " + "\n    ".join(lines),
+                where=self.url,
+                remedy=f"correct {', '.join(refused)}",
+            )
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, str] | None = None, *, unknown: str = ""
+    ) -> httpx.Response:
+        """The accepted answer. ``unknown``: the connector that a 404 means."""
+        answer = self._retrying(method, path, body)
+        if unknown and answer.status_code == httpx.codes.NOT_FOUND:
+            raise Terminal(
+                f"Kafka Connect knows no connector {unknown}",
+                where=self.url,
+                remedy="list the connectors; deploy the source if it is not among them",
+            )
+        return self._accepted(answer)
+
+    def _retrying(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
+        retry = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Transient),
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=tenacity.wait_exponential(multiplier=0.2, max=3.0),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retry(self._once, method, path, body)
+
+    def _once(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
+        """One request. Raises Transient where the same request may succeed later."""
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise Transient(
+                f"Kafka Connect does not answer {method} {path}: {error}",
+                where=self.url,
+                remedy="start Kafka Connect, or correct its address (CDC_CONNECT_URL)",
+            ) from error
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise Transient(
+                f"Kafka Connect is busy with a rebalance: {answers.message(answer)}",
+                where=self.url,
+                remedy="ask again when its workers have settled",
+            )
+        if answer.is_server_error:
+            raise Transient(
+                f"Kafka Connect answers {method} {path} with {answer.status_code}: {answers.message(answer)}",
+                where=self.url,
+                remedy="look into the worker's log",
+            )
+        return answer
+
+    def _accepted(self, answer: httpx.Response) -> httpx.Response:
+        if answer.is_success:
+            return answer
+        request = answer.request
+        raise Terminal(
+            f"Kafka Connect refuses {request.method} {request.url.path} "
+            f"({answer.status_code}): {answers.message(answer)}",
+            where=self.url,
+            remedy="correct what Connect names",
+        )
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two looks: 0.2, then twice as long each time, up to 3. Endless."""
+    pause = 0.2
+    while True:
+        yield pause
+        pause = min(2 * pause, 3.0)

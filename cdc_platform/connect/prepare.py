@@ -1,0 +1,174 @@
+"""What a MongoDB database needs before it can be captured.
+
+Invariant: after ``prepare`` every captured collection exists and, unless the source does without, keeps the
+documents before and after each change. A collection without them is captured with empty images, silently:
+its updates would look like changes to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.core.source import Source
+
+_UNAUTHORIZED: Final = 13
+_AUTHENTICATION_FAILED: Final = 18
+_NAMESPACE_EXISTS: Final = 48
+
+_KEEPS_IMAGES: Final = {"enabled": True}
+_WITHOUT_IMAGES: Final = (
+    "or declare capture.images: lookup, which costs this: an update carries the document as it is when read, "
+    "not as the change left it, nothing carries the document before, and equality with the source can be "
+    "proven only while it rests"
+)
+
+_Database = Database[dict[str, Any]]
+
+
+def prepare(source: Source, *, patience: float = 10.0) -> None:
+    """Create the collections that are missing, switch on their images, and check that changes can be read.
+
+    May be repeated; changes nothing that is already so. ``patience``: seconds to find the server. Raises
+    Transient if it does not answer, Terminal with a remedy for everything that a person has to change.
+    """
+    with (
+        _named(source),
+        MongoClient[dict[str, Any]](source.uri, serverSelectionTimeoutMS=int(patience * 1000)) as client,
+    ):
+        database = client[source.database]
+        _require_replica_set(source, client)
+        images = source.capture.images == "required"
+        if images:
+            _require_images_known(source, client.server_info()["versionArray"])
+        _prepare_collections(source, database, images)
+        with database.watch(max_await_time_ms=1):
+            pass  # opening it shows whether this user may read changes
+
+
+def _require_replica_set(source: Source, client: MongoClient[dict[str, Any]]) -> None:
+    hello = client.admin.command("hello")
+    where = _where(source)
+    if hello.get("msg") == "isdbgrid":
+        raise Terminal(
+            "the server is the router of a sharded cluster, whose changes have no order across shards",
+            where=where,
+            remedy="capture each shard's replica set as a source of its own",
+        )
+    name = hello.get("setName")
+    if name is None:
+        raise Terminal(
+            "the server is not a member of a replica set, so it has no change streams",
+            where=where,
+            remedy="start mongod with --replSet rs0 and run rs.initiate() once; one member is enough",
+        )
+    if client.options.replica_set_name != name:
+        raise Terminal(
+            f"the connection string does not name the server's replica set, {name}",
+            where=where,
+            remedy=f"add replicaSet={name} to the connection string of the source",
+        )
+
+
+def _require_images_known(source: Source, version: tuple[int, ...] | list[int]) -> None:
+    if tuple(version) < (6, 0):
+        raise Terminal(
+            f"MongoDB {'.'.join(map(str, version[:3]))} keeps no documents before and after a change",
+            where=_where(source),
+            remedy=f"use MongoDB 6.0 or newer, {_WITHOUT_IMAGES}",
+        )
+
+
+def _prepare_collections(source: Source, database: _Database, images: bool) -> None:
+    wanted = {"$in": list(source.captured)}
+    found = {entry["name"]: entry for entry in database.list_collections(filter={"name": wanted})}
+    for name in source.captured:
+        entry = found.get(name)
+        if entry is None:
+            _create(source, database, name, images)
+        elif entry["type"] != "collection":
+            raise Terminal(
+                f"{source.database}.{name} is a {entry['type']}; MongoDB streams changes of collections only",
+                where=_where(source),
+                remedy="capture the collection it is made from",
+            )
+        elif images and entry["options"].get("changeStreamPreAndPostImages") != _KEEPS_IMAGES:
+            _keep_images(source, database, name)
+
+
+def _create(source: Source, database: _Database, name: str, images: bool) -> None:
+    command = {"create": name, **({"changeStreamPreAndPostImages": _KEEPS_IMAGES} if images else {})}
+    try:
+        database.command(command)
+    except OperationFailure as error:
+        if error.code != _NAMESPACE_EXISTS:
+            raise
+        if images:  # somebody created it meanwhile, perhaps with a first insert
+            _keep_images(source, database, name)
+
+
+def _keep_images(source: Source, database: _Database, name: str) -> None:
+    try:
+        database.command({"collMod": name, "changeStreamPreAndPostImages": _KEEPS_IMAGES})
+    except OperationFailure as error:
+        if error.code != _UNAUTHORIZED:
+            raise
+        enable = f'db.runCommand({{collMod: "{name}", changeStreamPreAndPostImages: {{enabled: true}}}})'
+        raise Terminal(
+            f"{source.database}.{name} does not keep documents before and after a change, "
+            f"and the user of the source has no right to switch that on (collMod)",
+            where=_where(source),
+            remedy=f"run {enable} on {source.database} with such a right, {_WITHOUT_IMAGES}",
+        ) from error
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """The driver's errors as the platform's."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise Terminal(
+            f"the connection string of source {source.name} cannot be used: {error}",
+            where=f"source {source.name}",
+            remedy="correct uri in the declaration of the source",
+        ) from error
+    except ConnectionFailure as error:
+        raise Transient(
+            f"MongoDB does not answer: {error}",
+            where=_where(source),
+            remedy="start it, or correct uri in the declaration of the source",
+        ) from error
+    except OperationFailure as error:
+        raise _refused(source, error) from error
+    except PyMongoError as error:
+        raise Terminal(
+            f"MongoDB cannot be prepared: {error}", where=_where(source), remedy="correct what MongoDB names"
+        ) from error
+
+
+def _refused(source: Source, error: OperationFailure) -> Terminal:
+    if error.code == _AUTHENTICATION_FAILED:
+        remedy = "correct the user, its password or authSource in uri"
+    elif error.code == _UNAUTHORIZED:
+        remedy = (
+            f"grant the user of the source find, changeStream, listCollections, createCollection and "
+            f"collMod on {source.database}: the roles readWrite and dbAdmin of that database"
+        )
+    else:
+        remedy = "correct what MongoDB names"
+    said = (error.details or {}).get("errmsg") or str(error)
+    return Terminal(f"MongoDB refuses: {said}", where=_where(source), remedy=remedy)
+
+
+def _where(source: Source) -> str:
+    """Source and servers; never the connection string, which may hold a password."""
+    nodes = ", ".join(f"{host}:{port}" for host, port in parse_uri(source.uri, warn=True)["nodelist"])
+    return f"source {source.name}, database {source.database} at {nodes}"
