@@ -23,7 +23,7 @@ from cdc_platform.local import sweep
 from cdc_platform.local.ports import PortClaim, choose
 from cdc_platform.local.process import load_records
 from cdc_platform.local.settings import StackSettings
-from cdc_platform.local.stack import ServiceState, Stack
+from cdc_platform.local.stack import Endpoints, ServiceState, Stack
 
 pytestmark = pytest.mark.stack
 
@@ -41,7 +41,8 @@ settings = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, 
 with Stack.attached(Path(sys.argv[1]), settings) as stack:
     stack.up()
     # a program that starts a further one, as Dagster's daemon does with runs
-    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)"
+    waits = "import threading; threading.Event().wait()"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
     stack.run("extra", [sys.executable, "-c", child])
     print("up", flush=True)
     threading.Event().wait()
@@ -52,6 +53,10 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     Retrying(
         stop=stop_after_delay(timeout_s), wait=wait_fixed(0.1), retry=retry_if_result(lambda met: not met)
     )(condition)
+
+
+def admin(endpoints: Endpoints) -> AdminClient:
+    return AdminClient({"bootstrap.servers": endpoints.kafka_bootstrap, "log_level": 0})
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +86,7 @@ def test_data_and_ports_stay_across_down_and_up(tmp_path: Path, settings: StackS
         first = stack.up()
         with MongoClient(first.mongodb_uri) as client:
             client.shop.orders.insert_one({"_id": 1, "total": 7})
-        admin = AdminClient({"bootstrap.servers": first.kafka_bootstrap})
-        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
+        admin(first).create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
         assert {status.state for status in stack.status()} == {ServiceState.UP}
 
         stack.down()
@@ -92,10 +96,7 @@ def test_data_and_ports_stay_across_down_and_up(tmp_path: Path, settings: StackS
         assert second == first
         with MongoClient(second.mongodb_uri) as client:
             assert client.shop.orders.find_one({"_id": 1}) == {"_id": 1, "total": 7}
-        assert (
-            "kept"
-            in AdminClient({"bootstrap.servers": second.kafka_bootstrap}).list_topics(timeout=10).topics
-        )
+        assert "kept" in admin(second).list_topics(timeout=10).topics
 
 
 def test_up_keeps_what_runs_and_starts_what_died(tmp_path: Path, settings: StackSettings) -> None:
@@ -143,10 +144,10 @@ def test_connect_offers_debezium_and_an_ephemeral_stack_leaves_no_data(
 
 def test_a_killed_owner_leaves_no_process(tmp_path: Path, owner: subprocess.Popen[str]) -> None:
     stack_id = Stack(tmp_path)._state().stack_id
+    wait_until(lambda: len(sweep.members(stack_id)) == 5)  # `extra` has a child
     processes = sweep.members(stack_id)
     recorded = load_records(tmp_path / "run")
     assert set(recorded) == {"mongodb", "kafka", "connect", "extra"}
-    assert len(processes) == 5  # `extra` has a child
 
     owner.send_signal(signal.SIGKILL)
     owner.wait()
@@ -217,12 +218,7 @@ def test_a_detached_stack_outlives_its_command_and_refuses_an_owner(
         stack.down()
     assert sweep.members(stack._state().stack_id) == []
     stack.reset()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "owner.lock",
-        "run",
-        "stack.json",
-        "stack.lock",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["owner.lock", "stack.lock"]
 
 
 def test_a_taken_port_is_named_with_its_holder_and_setting(tmp_path: Path) -> None:
