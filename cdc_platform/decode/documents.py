@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cdc_platform.core.schema import first_offender
 from cdc_platform.decode.extended import misfit, plain_longs, present, unwrapped
-from cdc_platform.decode.lines import NOTHING, Unreadable, known, parse
+from cdc_platform.decode.lines import NOTHING, Unreadable, parse
 from cdc_platform.decode.numbers import rounded
 
 
@@ -49,12 +49,10 @@ def read_documents(texts: pl.Series, hint: pa.Schema = NOTHING) -> Documents | M
 
 
 def _read(texts: pl.Series, hint: pa.Schema) -> Documents | Unreadable:
-    table = parse(texts, hint, infer=True)
-    if isinstance(table, Unreadable) and len(hint):
-        # The hint is not the law: what does not fit it may fit itself, and the table's schema judges later.
-        table = parse(texts, NOTHING, infer=True)
-    if isinstance(table, Unreadable):
-        return table
+    parsed = parse(texts, hint)
+    if isinstance(parsed, Unreadable):
+        return parsed
+    table = parsed.table
     if reason := rounded(texts, table):
         return Unreadable(reason, typed=True)
     columns = {name: present(table[name].combine_chunks()) for name in table.column_names}
@@ -63,4 +61,4 @@ def _read(texts: pl.Series, hint: pa.Schema) -> Documents | Unreadable:
         if reason := misfit((name,), array):
             return Unreadable(reason, typed=True)
     series = [pl.Series(name, pl.from_arrow(unwrapped(array))) for name, array in columns.items()]
-    return Documents(pl.DataFrame(series), known(table.schema))
+    return Documents(pl.DataFrame(series), parsed.layout)

@@ -20,7 +20,7 @@ from polars.exceptions import ComputeError
 
 from cdc_platform.core.columns import DELETE, OPERATIONS, READ
 from cdc_platform.core.schema import first_offender
-from cdc_platform.decode.lines import Unreadable, parse
+from cdc_platform.decode.lines import Unreadable, parse_as
 from cdc_platform.decode.refusal import Refusal
 
 _KEY: Final = pa.schema([("id", pa.string())])
@@ -85,7 +85,7 @@ def _parse(texts: pl.Series, schema: pa.Schema) -> pa.Table | Unreadable:
         decoded = texts.cast(pl.String)
     except ComputeError:
         return Unreadable("not UTF-8")
-    return parse(decoded, schema, infer=False)
+    return parse_as(decoded, schema, others="ignore")
 
 
 def _first_unsound(events: pl.DataFrame) -> Refusal | None:

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdc_platform.core.schema import SAFE_INTEGER, Path, path_text
-from cdc_platform.decode.lines import Unreadable, parse
+from cdc_platform.decode.lines import Unreadable, complete, parse_as
 
 _LONG_INTEGER: Final = r"([\[:,]\s*)-?\d{16,}(\s*[,\]}])"
 """2^53 has 16 digits. Matches inside strings too, which does not matter: only doubles are compared."""
 
 
 def rounded(texts: pl.Series, table: pa.Table) -> str | None:
-    """What is wrong with the first double field that has a rounded integer, if any. ``table``: of ``texts``."""
+    """What is wrong with the first field that has a rounded integer, if any. ``table``: parsed ``texts``."""
     suspects = [path for path, values in _doubles(table) if pc.any(_large(values)).as_py()]
     if not suspects:
         return None
@@ -30,7 +30,7 @@ def rounded(texts: pl.Series, table: pa.Table) -> str | None:
     blanked = texts.str.replace_all(_LONG_INTEGER, "${1}null${2}").str.replace_all(
         _LONG_INTEGER, "${1}null${2}"
     )
-    again = parse(blanked, table.schema, infer=False)
+    again = parse_as(blanked, complete(table.schema), others="error")
     if isinstance(again, Unreadable):
         return again.reason
     for (path, before), (_, after) in zip(_doubles(table), _doubles(again), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -44,7 +43,12 @@ class Event:
                 "before": self.before,
                 "after": self.after,
                 "updateDescription": None,
-                "source": {"version": "3.4.0.Final", "ts_ms": self.ts_ms, "snapshot": "false", "ord": self.ord},
+                "source": {
+                    "version": "3.4.0.Final",
+                    "ts_ms": self.ts_ms,
+                    "snapshot": "false",
+                    "ord": self.ord,
+                },
                 "op": self.op,
                 "ts_ms": 1_700_000_000_999,
                 "transaction": transaction if self.total_order else None,

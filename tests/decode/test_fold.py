@@ -56,7 +56,9 @@ def test_nothing_folds_to_nothing() -> None:
 def histories(draw: st.DrawFn) -> pl.DataFrame:
     """Changes of a few keys, each key in one partition, offsets with gaps."""
     rows, offset = [], 0
-    for key, value, op in draw(st.lists(st.tuples(st.integers(0, 5), st.integers(), st.sampled_from("cudr")))):
+    for key, value, op in draw(
+        st.lists(st.tuples(st.integers(0, 5), st.integers(), st.sampled_from("cudr")))
+    ):
         offset += draw(st.integers(1, 3))
         rows.append((str(key), value % 1000, op, draw(st.integers(0, 9)), key % 2, offset))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")

@@ -75,7 +75,10 @@ def test_a_batch_of_no_records_and_one_of_tombstones_alone_have_no_rows_but_the_
         (replace(Event(), value=b""" {"op":"c"}"""), "not a JSON object"),
         (replace(Event(), value=b'{"op":"c"}{"op":"c"}'), "more than one"),
         (replace(Event(), value=b'{"schema": {}, "payload": {"op": "c"}}'), "no op"),
-        (replace(Event(), value=b'{"op": "c", "after": {"a": 1}}'), "field after changed from string to object"),
+        (
+            replace(Event(), value=b'{"op": "c", "after": {"a": 1}}'),
+            "field after changed from string to object",
+        ),
         (replace(Event(), key=None), "the key is no change event's: it is missing"),
         (replace(Event(), key=b"7"), "the key is no change event's: not a JSON object"),
         (replace(Event(), key=b'{"id": 7}'), "field id changed from string to number"),
@@ -94,8 +97,12 @@ def test_a_batch_of_no_records_and_one_of_tombstones_alone_have_no_rows_but_the_
         (Event('{"a": "\\ud83d"}'), "surrogate"),
     ],
 )
-def test_what_is_no_change_event_is_refused_with_topic_partition_offset_and_remedy(bad: Event, what: str) -> None:
-    batch = records(Event(), replace(Event(), value=None), replace(bad, partition=2, offset=17), Event(op="nor this"))
+def test_what_is_no_change_event_is_refused_with_topic_partition_offset_and_remedy(
+    bad: Event, what: str
+) -> None:
+    batch = records(
+        Event(), replace(Event(), value=None), replace(bad, partition=2, offset=17), Event(op="nor this")
+    )
     with pytest.raises(EventRefused, match=what) as refused:
         decode(batch)
     assert refused.value.where == "topic shop.orders, partition 2, offset 17"
@@ -120,7 +127,13 @@ def test_a_field_named_like_a_column_of_the_platform_is_refused_where_it_has_a_v
 
 def test_a_layout_saves_time_and_changes_nothing() -> None:
     first = decode(documents('{"a": {"x": 1},"b": "2020-01-01","c": [],"d": 1.5}'))
-    for text in '{"b": "x"}', '{"a": {"y": 1},"c": [1]}', '{"a": 5,"b": 1}', '{"c": ["2020-01-01"]}', '{"d": null}':
+    for text in (
+        '{"b": "x"}',
+        '{"a": {"y": 1},"c": [1]}',
+        '{"a": 5,"b": 1}',
+        '{"c": ["2020-01-01"]}',
+        '{"d": null}',
+    ):
         with_layout, without = decode(documents(text), first.layout), decode(documents(text))
         assert with_layout.frame.equals(without.frame)
         assert with_layout.frame.schema == without.frame.schema
