@@ -104,7 +104,7 @@ class Play:
         Event().wait()
 
     def _say(self, line: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {line}", highlight=False)
+        self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {line}", highlight=False, soft_wrap=True)
 
     def _load(self, shop: Shop) -> None:
         loaded = Counter[str]()
@@ -199,7 +199,7 @@ class Play:
                     remedy="look at the run in the Dagster UI",
                 )
             found[name] = check.metadata
-            self._say(f"  {name}: {check.metadata['cdc/reason']}")
+            self._say(str(check.metadata["cdc/reason"]))
         return found
 
     def _table(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cdc_platform.core.model import Lag
@@ -51,25 +52,31 @@ class Report:
         path.write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
 
     def render(self) -> Table:
-        table = Table(title="The lake against the source, at a cluster time")
-        for name in ("table", "format", "source rows", "changelog rows", "current rows", "digests"):
-            table.add_column(name, justify="right" if "rows" in name else "left")
-        for name in ("lag p50", "p95", "max"):
-            table.add_column(name, justify="right")
-        table.add_column("while writing")
-        table.add_column("verdict")
+        table = Table(
+            title="The lake against the source, at a cluster time",
+            caption="r read by the snapshot, c inserted, u updated, d deleted; lag in seconds: p50, p95, most",
+            box=SIMPLE_HEAD,
+            padding=(0, 1),
+            collapse_padding=True,
+            pad_edge=False,
+        )
+        table.add_column("lake table", no_wrap=True)
+        for name in ("source\nrows", "changelog\nrows", "current\nrows"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("digest", no_wrap=True)
+        table.add_column("lag", justify="right", no_wrap=True)
+        table.add_column("while\nwriting", no_wrap=True)
+        table.add_column("\nverdict", no_wrap=True)
         for row in self.tables:
-            during = self.while_writing.get(row.table, "")
             table.add_row(
-                row.table,
-                row.format,
+                f"{row.format}/{row.table}",
                 f"{row.source_rows:,}",
-                " ".join(f"{op}:{count:,}" for op, count in sorted(row.changelog_rows.items())),
+                "\n".join(f"{op} {row.changelog_rows[op]:,}" for op in "rcud" if op in row.changelog_rows),
                 f"{row.current_rows:,}",
                 _digests(row),
-                *(_seconds(lag) for lag in (row.lag_p50_s, row.lag_p95_s, row.lag_max_s)),
-                f"[{STYLES.get(during, '')}]{during}[/]" if during else "",
-                f"[{STYLES[row.verdict]}]{row.verdict}[/]",
+                "\n".join(map(_seconds, (row.lag_p50_s, row.lag_p95_s, row.lag_max_s))),
+                _styled(self.while_writing.get(row.table, "")),
+                _styled(row.verdict),
             )
         return table
 
@@ -78,10 +85,14 @@ def lag_fields(lag: Lag | None) -> tuple[float | None, float | None, float | Non
     return (lag.p50, lag.p95, lag.max) if lag else (None, None, None)
 
 
+def _styled(verdict: str) -> str:
+    return f"[{STYLES[verdict]}]{verdict}[/]" if verdict else ""
+
+
 def _digests(row: TableReport) -> str:
     same = row.source_digest == row.lake_digest
-    return f"{row.source_digest[:8]} {'=' if same else '≠'} {row.lake_digest[:8]}"
+    return f"  {row.source_digest[:8]}\n{'=' if same else '≠'} {row.lake_digest[:8]}"
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} s"
+    return "–" if value is None else f"{value:.2f}"
