@@ -17,7 +17,6 @@ Invariants
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from cdc_platform.core.digest import Adapters, Moment, bucket_of, encoder, row_digest
 from cdc_platform.core.source import MARKERS
-from cdc_platform.verify.key import key_text
+from cdc_platform.verify.key import key_text, regex_options
 from cdc_platform.verify.verdict import Cause, ClusterTime, Unprovable
 
 Document = dict[str, Any]
@@ -184,10 +183,7 @@ def _binary(value: bytes) -> Document:
 
 
 def _regex(value: Regex[Any]) -> Document:
-    flags = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
-    options = "".join(letter for letter, flag in flags.items() if value.flags & flag)
-    pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode()
-    return {"$regex": pattern, "$options": options}
+    return {"$regex": value.pattern, "$options": regex_options(value)}
 
 
 def _code(value: Code) -> Document:
