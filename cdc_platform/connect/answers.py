@@ -24,6 +24,7 @@ class _Part(BaseModel):
 
 class _Status(BaseModel):
     name: str
+    type: str
     connector: _Part
     tasks: list[_Part]
 
@@ -74,9 +75,16 @@ def plugins(answer: httpx.Response) -> tuple[str, ...]:
     return tuple(plugin.cls for plugin in _read(_PLUGINS, answer))
 
 
-def status(answer: httpx.Response) -> ConnectorStatus:
-    """Of ``GET /connectors/{name}/status``."""
+def status(answer: httpx.Response) -> ConnectorStatus | None:
+    """Of ``GET /connectors/{name}/status``; None if there is no such connector.
+
+    For a while after a connector was removed Connect still answers, with what is left of it (type "unknown").
+    """
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
     read = _read(_STATUS, answer)
+    if read.type == "unknown":
+        return None
     tasks = tuple(TaskStatus(task.id, task.state, task.worker_id, task.trace) for task in read.tasks)
     return ConnectorStatus(
         read.name, read.connector.state, read.connector.worker_id, tasks, read.connector.trace

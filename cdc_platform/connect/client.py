@@ -86,8 +86,16 @@ class ConnectClient:
 
     def status(self, name: str) -> ConnectorStatus:
         """State of the connector and of each task. Terminal if there is no such connector."""
-        answer = self._send("GET", f"/connectors/{name}/status", unknown=name)
-        return answers.status(answer)
+        found = self.find(name)
+        if found is None:
+            raise self._unknown(name)
+        return found
+
+    def find(self, name: str) -> ConnectorStatus | None:
+        """Its status; None if Connect has not heard of it, as for a moment after it was created."""
+        answer = self._retrying("GET", f"/connectors/{name}/status")
+        known = answer.is_success or answer.status_code == httpx.codes.NOT_FOUND
+        return answers.status(answer if known else self._accepted(answer))
 
     def config(self, name: str) -> dict[str, str]:
         """The settings the connector has, with its credentials. Terminal if there is no such connector."""
@@ -105,35 +113,32 @@ class ConnectClient:
         answer = self._send("PUT", f"/connectors/{name}/config", wanted)
         return Applied.CREATED if answer.status_code == httpx.codes.CREATED else Applied.UPDATED
 
-    def verify(self, name: str) -> ConnectorStatus:
+    def verify(self, name: str, before: ConnectorStatus | None = None) -> ConnectorStatus:
         """The status once the connector and a task of it run on two looks in a row, in at most 10 looks.
 
-        The second look is there because Connect shows the state from before a change until the change has
-        reached the task. Raises Terminal with the task's own trace as soon as one has failed, Transient if it
-        is not running in the end.
+        ``before``: the status before the change that is verified. Connect shows that one until the change has
+        reached the task; hence the second look, and a failure equal to ``before`` counts on the last look
+        only. Raises Terminal with the task's own trace if one has failed, Transient if it does not run in the
+        end. A task that runs may still find that MongoDB refuses its stream: it fails later, see ``config``.
         """
         running = False
-        seen = "nothing"
+        seen = "no such connector"
         for look, pause in zip(range(1, VERIFY_TRIES + 1), _pauses(), strict=False):
-            status = self._status_if_known(name)
+            status = self.find(name)
             if status is not None:
-                status.require_not_failed(where=self.url)
-                seen = str(status)
-                if status.is_all(State.RUNNING) and running:
+                if status != before or look == VERIFY_TRIES:
+                    status.require_not_failed(where=self.url)
+                if running and status.is_all(State.RUNNING):
                     return status
-                running = status.is_all(State.RUNNING)
+                seen = str(status)
+            running = status is not None and status.is_all(State.RUNNING)
             if look < VERIFY_TRIES:
                 self._sleep(pause)
         raise Transient(
-            f"connector {name} is not running after {VERIFY_TRIES} looks; the last one saw {seen}",
+            f"connector {name} does not run after {VERIFY_TRIES} looks: {seen}",
             where=self.url,
             remedy="look into the worker's log; a worker under load may need longer: ask again",
         )
-
-    def has_failed(self, name: str) -> bool:
-        """Whether the connector or a task of it has failed; not if Connect has not heard of it yet."""
-        status = self._status_if_known(name)
-        return status is not None and status.failed
 
     def restart(self, name: str, *, only_failed: bool = True) -> None:
         """Restart the connector and its tasks, or those of them that have failed. Returns before they run."""
@@ -171,13 +176,6 @@ class ConnectClient:
             remedy="look into the worker's log, and ask again",
         )
 
-    def _status_if_known(self, name: str) -> ConnectorStatus | None:
-        """None until Connect's workers have heard of a new connector."""
-        answer = self._retrying("GET", f"/connectors/{name}/status")
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return answers.status(self._accepted(answer))
-
     def _require_plugin(self, wanted: str) -> None:
         installed = answers.plugins(self._send("GET", "/connector-plugins"))
         if wanted not in installed:
@@ -204,12 +202,15 @@ class ConnectClient:
         """The accepted answer. ``unknown``: the connector that a 404 means."""
         answer = self._retrying(method, path, body)
         if unknown and answer.status_code == httpx.codes.NOT_FOUND:
-            raise Terminal(
-                f"Kafka Connect knows no connector {unknown}",
-                where=self.url,
-                remedy="list the connectors; deploy the source if it is not among them",
-            )
+            raise self._unknown(unknown)
         return self._accepted(answer)
+
+    def _unknown(self, name: str) -> Terminal:
+        return Terminal(
+            f"Kafka Connect knows no connector {name}",
+            where=self.url,
+            remedy="list the connectors; deploy the source if it is not among them",
+        )
 
     def _retrying(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
         retry = tenacity.Retrying(

@@ -110,6 +110,10 @@ def _delivery() -> dict[str, str]:
         "exactly.once.support": "required",
         "event.processing.failure.handling.mode": "fail",
         "errors.tolerance": "none",
+        # Debezium tries again whatever MongoDB refuses, for ever unless told otherwise, and its task is shown
+        # as running meanwhile: after five minutes of refusals the task shall fail, with the reason
+        "retriable.restart.connector.wait.ms": "2000",
+        "errors.max.retries": "150",
         "errors.log.enable": "true",
         "errors.log.include.messages": "false",  # documents do not belong in logs
         "producer.override.compression.type": "lz4",

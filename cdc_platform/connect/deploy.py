@@ -18,7 +18,8 @@ def deploy(source: Source, client: ConnectClient, deadline: float = 60.0) -> Con
     """
     prepare(source)
     client.wait_ready(deadline)
+    before = client.find(source.connector)
     client.apply(source.connector, connector_config(source))
-    if client.has_failed(source.connector):  # of an earlier fault: the same settings again do not start it
+    if before is not None and before.failed:  # the same settings again would not start it
         client.restart(source.connector)
-    return client.verify(source.connector)
+    return client.verify(source.connector, before)
