@@ -92,8 +92,12 @@ def _bad_values(path: Path, wrapper: str, array: pa.StructArray) -> Iterator[str
     value = array.flatten()[0]
     if value.null_count > array.null_count:
         yield f"field {path_text(path)} has both {wrapper} values and objects without a {wrapper}"
-    if wrapper == "$date" and pc.max(pc.greater(pc.abs(value), _MAX_MILLIS)).as_py():
+    if wrapper == "$date" and not pc.all(_in_microseconds(value)).as_py():
         yield f"field {path_text(path)} has a date that microseconds in 64 bits cannot hold"
+
+
+def _in_microseconds(millis: pa.Array) -> pa.Array:
+    return pc.and_(pc.greater_equal(millis, -_MAX_MILLIS), pc.less_equal(millis, _MAX_MILLIS))
 
 
 def _wrapper(dtype: pa.StructType) -> str | None:

@@ -125,6 +125,7 @@ def test_fields_that_are_null_throughout_are_left_out() -> None:
         ('{"$oid": "65"}', '{"b": 1}', "field a mixes values of different types: $oid, b"),
         ('{"$oid": "65"}', "{}", "field a has both $oid values and objects without a $oid"),
         ('{"$date": 0}', '{"$date": 9223372036854775807}', "field a has a date that microseconds"),
+        ('{"$date": 0}', '{"$date": {"$numberLong": "-9223372036854775808"}}', "field a has a date that"),
         ("1.5", "9007199254740993", "field a has an integer that cannot be kept exactly"),
         (
             '{"b": [1.5]}',
