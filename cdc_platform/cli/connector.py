@@ -1,0 +1,147 @@
+"""``cdc connector``: the Debezium connectors of the declared sources."""
+
+# ruff: noqa: PLC0415  (what a command needs is imported when it runs: see the package's docstring)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc_platform.cli.options import AsJson, SourceName, Yes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from cdc_platform.connect.client import ConnectClient
+    from cdc_platform.connect.status import ConnectorStatus
+
+app = typer.Typer(help="The Debezium connectors of the declared sources.", no_args_is_help=True)
+
+ATTEMPTS = 3
+"""A person waits: an address that does not answer is reported within seconds."""
+
+
+@app.command()
+def apply(
+    ctx: typer.Context,
+    source: SourceName = None,
+    deadline: Annotated[float, typer.Option(min=1, help="Seconds to wait for Kafka Connect.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Create the topics and create or update the connector; of all sources, if none is named.
+
+    May be repeated at any time. Returns once the connector runs.
+
+    Example: cdc connector apply shop
+    """
+    from cdc_platform.cli.environment import settings
+    from cdc_platform.cli.output import Output
+    from cdc_platform.cli.sources import chosen
+    from cdc_platform.platform import deploy_source
+
+    out, given = Output(as_json=as_json), settings()
+    applied = []
+    for each in chosen(ctx.obj, source):
+        out.say(f"deploying {each.connector} with {len(each.captured)} topics")
+        applied.append(deploy_source(given, each, deadline=deadline))
+    out.show({"connectors": applied}, _table(applied))
+
+
+@app.command("list")
+def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List Kafka Connect's connectors, and the declared sources that have none.
+
+    Example: cdc connector list
+    """
+    from cdc_platform.cli.output import Output, grid
+    from cdc_platform.cli.sources import chosen
+
+    out = Output(as_json=as_json)
+    declared = {each.connector: each.name for each in chosen(ctx.obj, None)}
+    with _client() as client:
+        deployed = client.list()
+    names = sorted({*declared, *deployed})
+    found = [{"name": name, "source": declared.get(name), "deployed": name in deployed} for name in names]
+    rows = [
+        (name, declared.get(name, "(not declared)"), "deployed" if name in deployed else "not deployed")
+        for name in names
+    ]
+    out.show({"connectors": found}, grid(("CONNECTOR", "SOURCE", ""), rows))
+
+
+@app.command()
+def status(ctx: typer.Context, source: SourceName = None, as_json: AsJson = False) -> None:
+    """Show the state of a connector and its tasks; exit code 1 if one does not run.
+
+    Example: cdc connector status shop
+    """
+    from cdc_platform.cli.output import Output
+    from cdc_platform.cli.sources import chosen
+    from cdc_platform.connect.status import State
+
+    out = Output(as_json=as_json)
+    with _client() as client:
+        wanted = [each.connector for each in chosen(ctx.obj, source)]
+        deployed = [name for name in client.list() if name in wanted]
+        found = [client.status(name) for name in deployed]
+    missing = [name for name in wanted if name not in deployed]
+    out.show({"connectors": found, "not_deployed": missing}, _table(found, missing))
+    if missing or not all(each.is_all(State.RUNNING) for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def restart(
+    ctx: typer.Context,
+    source: SourceName = None,
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Leave tasks alone that run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restart a connector and its tasks, and return once they run.
+
+    Example: cdc connector restart shop --only-failed
+    """
+    from cdc_platform.cli.output import Output
+    from cdc_platform.cli.sources import only
+
+    out, each = Output(as_json=as_json), only(ctx.obj, source)
+    with _client() as client:
+        client.restart(each.connector, only_failed=only_failed)
+        found = [client.verify(each.connector)]
+    out.show({"connectors": found}, _table(found))
+
+
+@app.command()
+def delete(ctx: typer.Context, source: SourceName = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove a connector. Its topics, its position and the lake tables stay; `apply` goes on from there.
+
+    Example: cdc connector delete shop --yes
+    """
+    from cdc_platform.cli.output import Output
+    from cdc_platform.cli.sources import only
+
+    out, each = Output(as_json=as_json), only(ctx.obj, source)
+    if not yes:
+        typer.confirm(f"Delete connector {each.connector}?", abort=True, err=True)
+    with _client() as client:
+        client.delete(each.connector)
+    out.show({"deleted": each.connector}, f"deleted {each.connector}; its topics and the lake tables stay")
+
+
+def _client() -> ConnectClient:
+    from cdc_platform.cli.environment import settings
+    from cdc_platform.connect.client import ConnectClient
+
+    return ConnectClient(settings().connect_url, attempts=ATTEMPTS)
+
+
+def _table(found: Sequence[ConnectorStatus], missing: Sequence[str] = ()) -> Table:
+    from cdc_platform.cli.output import grid
+
+    rows = [(name, "", "NOT DEPLOYED", "", "") for name in missing]
+    for each in found:
+        rows.append((each.name, "", each.state.value, each.worker, each.trace))
+        rows += [("", str(task.id), task.state.value, task.worker, task.trace) for task in each.tasks]
+    return grid(("CONNECTOR", "TASK", "STATE", "WORKER", ""), rows)

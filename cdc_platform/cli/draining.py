@@ -1,0 +1,102 @@
+"""Drain one source from the shell: it tells of every commit, and ends in an orderly way.
+
+Invariant: a signal never ends the process inside a commit; it asks the drain to stop, which finishes what it
+is doing. The second signal has its usual effect: what that interrupts, the tables' own offsets repeat.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import Final
+
+from rich.live import Live
+from rich.text import Text
+
+from cdc_platform.cli.failures import tell
+from cdc_platform.cli.output import Output
+from cdc_platform.cli.progress import Progress, commit_line
+from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.orchestrate.fence import fence_if_free
+from cdc_platform.platform import replicas
+from cdc_platform.replicate import Drain, Failure, Until
+
+KAFKA_SECONDS: Final = 10.0
+"""Seconds for Kafka to answer a question."""
+
+LOOK_EVERY: Final = 0.25
+"""Seconds between two looks at whether a signal came; also how often the summary moves."""
+
+
+def drain_source(
+    settings: Settings, source: Source, collections: Sequence[str], until: Until, out: Output
+) -> int:
+    """Drain until ``until`` or a signal, print what happened, and return the exit code.
+
+    Raises Transient if Kafka does not answer, Terminal if the source was never deployed.
+    """
+    log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
+    wanted = replicas(settings, source, log, dict.fromkeys(collections, frozenset(Kind)))
+    _remark_other_run(settings, source, out)
+    progress = Progress(source.name, until, time.monotonic())
+    with _ended_by_signals(progress), Drain(wanted, log, until) as drain:
+        _follow(drain, progress, out)
+    now = time.monotonic()
+    seen = [progress.table()] if progress.tallies else []
+    out.show(progress.document(now), *seen, f"{progress.summary(now)}: {progress.ended(now)}")
+    if (error := progress.error()) and not out.as_json:
+        tell(error)
+    return progress.exit_code()
+
+
+def _follow(drain: Drain, progress: Progress, out: Output) -> None:
+    console = out.running
+    with Live(console=console, transient=True) if console.is_terminal else nullcontext() as live:
+        while drain.running:
+            if progress.signal is not None:
+                drain.stop()
+            match drain.take(timeout=LOOK_EVERY):
+                case Receipt() as receipt:
+                    progress.add(receipt)
+                    console.print(commit_line(receipt), soft_wrap=True)
+                case Failure() as failure:
+                    progress.failures.append(failure)
+                    console.print(f"{failure.table} {failure.kind} stopped; the other tables go on")
+            if live:
+                live.update(Text(progress.summary(time.monotonic())))
+
+
+def _remark_other_run(settings: Settings, source: Source, out: Output) -> None:
+    # Not held while draining: Dagster's runs would wait for a run that may never end.
+    with fence_if_free(settings, source) as free:
+        if free:
+            return
+    out.say(f"another run drains {source.name}, too; each change is applied once, by either of the two")
+
+
+@contextmanager
+def _ended_by_signals(progress: Progress) -> Iterator[None]:
+    """The first SIGINT or SIGTERM is noted in ``progress``; the second does what it always did."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in signals}
+
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    def note(received: int, _frame: FrameType | None) -> None:
+        progress.signal = signal.Signals(received)
+        restore()
+
+    for each in signals:
+        signal.signal(each, note)
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,125 @@
+"""Where every lake table of some sources stands.
+
+Invariants
+- Looking creates nothing: a table that is not there yet is shown as such.
+- The lake is read whether or not Kafka answers; only the lag needs Kafka, and it is never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from cdc_platform.core.errors import CdcError, Transient
+from cdc_platform.core.model import Kind
+from cdc_platform.core.offsets import Offsets, Stream, lag
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.platform import lake_table
+
+PATIENCE: Final = 5.0
+"""Seconds for Kafka to answer a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaState:
+    """``error``: why the lag could not be had, otherwise empty."""
+
+    bootstrap: str
+    reachable: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """One lake table. ``lag``: offsets up to the topic's ends, None if those are not known. ``problem``: why
+    it could not be read.
+    """
+
+    source: str
+    name: str
+    kind: Kind
+    uri: str
+    exists: bool = False
+    version: int | None = None
+    rows: int | None = None
+    offsets: dict[int, int] | None = None
+    lag: int | None = None
+    columns: Mapping[str, str] | None = None
+    problem: str = ""
+
+    def document(self, *, schema: bool) -> dict[str, object]:
+        """For JSON: the fields, the columns only if asked for."""
+        names = [name for name in self.__slots__ if schema or name != "columns"]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    kafka: KafkaState
+    tables: tuple[TableState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Topics:
+    streams: Mapping[str, Stream]
+    ends: Mapping[str, Offsets]
+
+
+def take_inventory(settings: Settings, sources: Sequence[Source]) -> Inventory:
+    """Every lake table of the sources. Waits for Kafka at most ``PATIENCE`` seconds a question."""
+    kafka, topics = _ask_kafka(settings, sources)
+    return Inventory(kafka, tuple(_tables(settings, sources, topics)))
+
+
+def _ask_kafka(settings: Settings, sources: Sequence[Source]) -> tuple[KafkaState, _Topics]:
+    wanted = [source.topic(name) for source in sources for name in source.collections]
+    log = KafkaLog(settings.kafka_bootstrap, timeout=PATIENCE)
+    try:
+        streams = log.streams(wanted)
+        topics = _Topics(streams, log.ends(list(streams.values())))
+    except Transient as error:
+        return KafkaState(settings.kafka_bootstrap, reachable=False, error=str(error)), _Topics({}, {})
+    return KafkaState(settings.kafka_bootstrap, reachable=True), topics
+
+
+def _tables(settings: Settings, sources: Sequence[Source], topics: _Topics) -> Iterator[TableState]:
+    for source in sources:
+        for name in source.collections:
+            for kind in Kind:
+                yield _state(source, name, kind, lake_table(settings, source, name, kind), topics)
+
+
+def _state(source: Source, name: str, kind: Kind, table: DeltaLakeTable, topics: _Topics) -> TableState:
+    stream, ends = topics.streams.get(source.topic(name)), topics.ends.get(source.topic(name))
+    if not table.exists():
+        behind = None if ends is None else lag({}, ends)
+        return TableState(source.name, name, kind, table.uri, lag=behind)
+    try:
+        offsets = table.open(stream).offsets if stream else _from_history(table)
+        seen, rows = table.snapshot()
+    except CdcError as error:
+        return TableState(source.name, name, kind, table.uri, exists=True, problem=str(error))
+    return TableState(
+        source=source.name,
+        name=name,
+        kind=kind,
+        uri=table.uri,
+        exists=True,
+        version=seen.version,
+        rows=rows,
+        offsets=dict(sorted(offsets.items())),
+        lag=None if ends is None else lag(offsets, ends),
+        columns={column: str(dtype) for column, dtype in seen.schema.items()},
+    )
+
+
+def _from_history(table: DeltaLakeTable) -> dict[int, int]:
+    """Offsets as the commits tell them. Slower than the transactions, which need the topic's identity."""
+    ends = table.commits().group_by("partition").agg(pl.col("end").max())
+    return dict(ends.select("partition", "end").iter_rows())

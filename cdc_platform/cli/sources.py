@@ -1,0 +1,34 @@
+"""The declared sources, and the ones a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cdc_platform.cli.environment import unknown
+from cdc_platform.cli.failures import UsageError
+from cdc_platform.core.errors import Terminal
+from cdc_platform.core.source import Source
+from cdc_platform.platform import SOURCES, load_sources
+
+
+def chosen(folder: Path | None, name: str | None) -> list[Source]:
+    """The source of that name, or all. Raises UsageError for an unknown one, Terminal if none is declared."""
+    folder = folder or SOURCES
+    declared = load_sources(folder)
+    if not declared:
+        remedy = "declare one: <name>/defs.yaml in that folder"
+        raise Terminal("no source is declared", where=str(folder), remedy=remedy)
+    if name is None:
+        return list(declared.values())
+    if name not in declared:
+        raise unknown("source", name, list(declared), where=str(folder))
+    return [declared[name]]
+
+
+def only(folder: Path | None, name: str | None) -> Source:
+    """The source of that name, or the only one there is."""
+    found = chosen(folder, name)
+    if len(found) > 1:
+        names = ", ".join(source.name for source in found)
+        raise UsageError("which source?", where=str(folder or SOURCES), remedy=f"name one of: {names}")
+    return found[0]
