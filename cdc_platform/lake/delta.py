@@ -18,6 +18,7 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -66,14 +67,14 @@ class DeltaLakeTable:
         return _handle(table, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
-        """The newest version for looking at, whatever topic fills it, and its row count (from statistics)."""
+        """The newest version for looking at, whatever topic fills it, and its row count (from file footers)."""
         table = DeltaTable(self.uri)
-        handle = Handle(table.version(), pl.scan_delta(table).collect_schema(), {})
-        return handle, pl.scan_delta(table).select(pl.len()).collect().item()
+        handle = Handle(table.version(), _schema(table), {})
+        return handle, self._scan(table).select(pl.len()).collect().item()
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
-        return pl.scan_delta(DeltaTable(self.uri))
+        return self._scan(DeltaTable(self.uri))
 
     def commits(self) -> pl.DataFrame:
         """When each offset range was committed: version, committed_at, and partition, start, end of the range.
@@ -101,7 +102,7 @@ class DeltaLakeTable:
         try:
             write_deltalake(
                 table,
-                rows,
+                _plain_lists(rows.to_arrow()),
                 mode="append",
                 schema_mode="merge",
                 commit_properties=_commit(stream, advance, info),
@@ -140,17 +141,20 @@ class DeltaLakeTable:
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         table, _ = self._at(handle)
-        if ranges is None:
-            return pl.scan_delta(table)
-        files = _files(table, ranges)
+        return self._scan(table) if ranges is None else self._scan(table, ranges).filter(within(ranges))
+
+    def _scan(self, table: DeltaTable, ranges: Ranges | None = None) -> pl.LazyFrame:
+        """The files as they are: ``pl.scan_delta`` does not find a folder whose name has a space."""
+        schema, files = _schema(table), _files(table, ranges)
         if not files:
-            return pl.LazyFrame(schema=handle.schema)
+            return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(
             [f"{self.uri}/{name}" for name in files],
-            schema=handle.schema,
+            schema=schema,
+            glob=False,
             missing_columns="insert",
             cast_options=_READ_OLD_FILES,
-        ).filter(within(ranges))
+        )
 
     def _evolve(self, handle: Handle, rows: pl.DataFrame) -> Handle:
         return self.append(handle, rows.clear(), {}, {})
@@ -158,13 +162,15 @@ class DeltaLakeTable:
     def _create(self, stream: Stream) -> DeltaTable:
         schema = pl.DataFrame(schema=METADATA).to_arrow().schema
         try:
-            DeltaTable.create(
-                self.uri,
-                schema=schema,
-                mode="ignore",
-                description=_description(stream),
-                configuration=_CONFIGURATION[self._kind],
-            )
+            # mode="ignore" looks before it creates: of two creators at once the second is refused.
+            with suppress(CommitFailedError):
+                DeltaTable.create(
+                    self.uri,
+                    schema=schema,
+                    mode="ignore",
+                    description=_description(stream),
+                    configuration=_CONFIGURATION[self._kind],
+                )
             return DeltaTable(self.uri)
         except (DeltaError, OSError) as error:
             raise self._unavailable("could not be created", error) from error
@@ -208,7 +214,11 @@ def _description(stream: Stream) -> str:
 def _handle(table: DeltaTable, stream: Stream) -> Handle:
     seen = {p: table.transaction_version(stream.app_id(p)) for p in range(stream.partitions)}
     offsets = {p: offset for p, offset in seen.items() if offset is not None}
-    return Handle(table.version(), pl.scan_delta(table).collect_schema(), offsets, (table, stream))
+    return Handle(table.version(), _schema(table), offsets, (table, stream))
+
+
+def _schema(table: DeltaTable) -> pl.Schema:
+    return pl.scan_delta(table).collect_schema()
 
 
 def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitProperties:
@@ -218,6 +228,20 @@ def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitP
         custom_metadata=dict(info),
         max_commit_retries=0,
     )
+
+
+def _plain_lists(rows: pa.Table) -> pa.Table:
+    """Lists as Delta's own type. Files with Arrow's large lists cannot be compacted any more, nor their
+    change feed be read, once the documents in a list have gained a field (deltalake 1.6)."""
+    return rows.cast(pa.schema([each.with_type(_plain(each.type)) for each in rows.schema]))
+
+
+def _plain(dtype: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_list(dtype):
+        return pa.list_(_plain(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([each.with_type(_plain(each.type)) for each in dtype])
+    return dtype
 
 
 def _predicate(rows: pl.DataFrame) -> str:
@@ -230,11 +254,11 @@ def _predicate(rows: pl.DataFrame) -> str:
     return f"t.`{KEY}` = s.`{KEY}` AND t.`{KEY}` >= {text(low)} AND t.`{KEY}` <= {text(high)}"
 
 
-def _files(table: DeltaTable, ranges: Ranges) -> list[str]:
+def _files(table: DeltaTable, ranges: Ranges | None) -> list[str]:
     """Data files that may hold rows of the ranges, by their statistics; without statistics, they may."""
     files = pl.DataFrame(pa.table(table.get_add_actions(flatten=True)))
     names = {f"{side}.{column}" for side in ("min", "max") for column in (PARTITION, OFFSET)}
-    if not names <= set(files.columns):
+    if ranges is None or not names <= set(files.columns):
         return files["path"].to_list()
 
     def overlaps(partition: int, start: int, end: int) -> pl.Expr:
