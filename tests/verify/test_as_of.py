@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc_platform.core.offsets import Range
 from cdc_platform.verify.as_of import LakeState, Opened, as_of, last_offsets, live_keys, operations
 from cdc_platform.verify.verdict import ClusterTime
-from tests.verify.world import STREAM, Doc, Lake, Source, digests, replay
+from tests.verify.world import STREAM, Doc, Lake, Source, digests, replay, rows
 
 DOCS = st.none() | st.builds(
     lambda v, name: {"v": v, "name": name}, st.none() | st.integers(0, 3), st.none() | st.text(max_size=2)
@@ -99,3 +102,27 @@ def test_counts_and_last_offsets_come_from_the_changelog() -> None:
     changelog, _ = opened(lake)
     assert operations(changelog) == {"c": 1, "d": 1, "u": 1}
     assert last_offsets(changelog, {"1", "9"}) == {"1": (1, 4)}
+
+
+def test_the_order_of_rows_in_the_lake_does_not_matter() -> None:
+    source, lake = Source(), Lake()
+    for value in range(4):
+        source.change(1, {"_id": 1, "v": value})
+    lake.take(source.history)
+    lake.damage(lake.changelog, lambda rows: rows.reverse())
+    state = at_position(lake, source.history[1].at)
+    assert dict(state.digests()) == digests({1: {"_id": 1, "v": 1}})
+    assert not state.unfolded
+
+
+def test_a_key_that_moved_to_another_partition_is_ordered_by_position() -> None:
+    source, lake = Source(), Lake()
+    for value in range(3):
+        source.change(1, {"_id": 1, "v": value})
+    moved = [replace(source.history[0], partition=2, offset=10), *source.history[1:]]
+    handle = lake.changelog.open(STREAM)
+    lake.changelog.append(handle, rows(moved), {1: Range(0, 6), 2: Range(0, 12)}, {})
+    lake.current.append(lake.current.open(STREAM), rows(moved[-1:]), {1: Range(0, 6), 2: Range(0, 12)}, {})
+    state = at_position(lake, source.history[1].at)
+    assert dict(state.digests()) == digests({1: {"_id": 1, "v": 1}})
+    assert not state.unfolded
