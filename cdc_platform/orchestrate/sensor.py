@@ -55,8 +55,9 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
         if not ends:
             return dg.SkipReason(f"no topics yet: cdc connector apply {source.name}")
         behind = {name: _behind(settings, source, name, *found) for name, found in ends.items()}
-        resting = _resting(context.instance, source, time.time())
-        request, reason = _decide(context.instance, source, settings, behind, resting)
+        now = time.time()
+        tired = resting(context.instance, source, now)
+        request, reason = decide(context.instance, source, settings, behind, tired, now)
         events, cursor = _observe(source, behind, context.cursor)
         return dg.SensorResult(
             run_requests=[request] if request else [],
@@ -68,13 +69,15 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     return drain
 
 
-def _decide(
+def decide(
     instance: dg.DagsterInstance,
     source: Source,
     settings: Settings,
     behind: dict[str, int],
-    resting: set[str],
+    tired: set[str],
+    now: float,
 ) -> tuple[dg.RunRequest | None, str]:
+    """A request for a run of all tables that are not ``tired``, or None and why not. ``now``: epoch seconds."""
     runs = instance.get_run_records(
         dg.RunsFilter(statuses=BUSY, tags={SOURCE_TAG: source.name, MODE_TAG: "stay"}), limit=10
     )
@@ -82,14 +85,12 @@ def _decide(
         return None, "a run is draining and its successor is ready"
     if runs:
         started = runs[0].start_time
-        if started is None or time.time() - started < settings.run_seconds - HAND_OVER:
+        if started is None or now - started < settings.run_seconds - HAND_OVER:
             return None, f"run {runs[0].dagster_run.run_id[:8]} is draining"
-    elif not any(count for name, count in behind.items() if name not in resting):
-        waiting = f"; stopped: {', '.join(sorted(resting))}" if resting else ""
+    elif not any(count for name, count in behind.items() if name not in tired):
+        waiting = f"; stopped: {', '.join(sorted(tired))}" if tired else ""
         return None, f"the lake stands at the ends of all topics{waiting}"
-    keys = [
-        lake_key(source, name, kind) for name in source.collections if name not in resting for kind in Kind
-    ]
+    keys = [lake_key(source, name, kind) for name in source.collections if name not in tired for kind in Kind]
     return (
         dg.RunRequest(
             asset_selection=keys,
@@ -119,7 +120,7 @@ def _behind(settings: Settings, source: Source, name: str, stream: Stream, ends:
     return missing or int(not reached(merged, committed))
 
 
-def _resting(instance: dg.DagsterInstance, source: Source, now: float) -> set[str]:
+def resting(instance: dg.DagsterInstance, source: Source, now: float) -> set[str]:
     """Tables whose last run failed for them, for a time that doubles with each failure in a row, to 5 min."""
     records = instance.get_run_records(
         dg.RunsFilter(
@@ -128,13 +129,13 @@ def _resting(instance: dg.DagsterInstance, source: Source, now: float) -> set[st
         ),
         limit=8,
     )
-    resting = set()
+    tired = set()
     for name in source.collections:
         failures = _failures_in_a_row(records, name)
         ended = failures[0].end_time if failures else None
         if ended and now - ended < min(300, 5 * 2 ** len(failures)):
-            resting.add(name)
-    return resting
+            tired.add(name)
+    return tired
 
 
 def _failures_in_a_row(records: Sequence[dg.RunRecord], name: str) -> list[dg.RunRecord]:
