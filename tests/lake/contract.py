@@ -1,0 +1,453 @@
+"""What every lake table must do: one suite, run over every adapter.
+
+An adapter's test class inherits it and says how to reach its table (``tables``) and a commit's info.
+
+The contract
+- Rows, offsets, new columns and info are one commit: all of it or nothing, whatever happens in between.
+- A commit is made against a handle. If anybody committed since it was opened, the commit is refused, also
+  when it would change no row, and leaves no trace.
+- Offsets move with every commit, also when no row does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
+from typing import Any
+
+import polars as pl
+import pytest
+
+from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, PARTITION, READ, UPDATE
+from cdc_platform.core.errors import Conflict, StreamReplaced
+from cdc_platform.core.model import Handle
+from cdc_platform.core.offsets import Range, Ranges
+from cdc_platform.core.ports import LakeTable
+from tests.lake.rows import STREAM, Row, fitted, row
+
+Tables = Callable[[], LakeTable]
+"""Gives the table as another writer would come by it."""
+
+ODD_KEYS = (
+    "",
+    " ",
+    "'",
+    "''",
+    "it's",
+    '"quoted"',
+    "back\\slash",
+    "`tick`",
+    "%_*?[x]",
+    "new\nline\ttab",
+    "--comment",
+    "$1",
+    "{}",
+    "NULL",
+    "null",
+    "1",
+    "01",
+    "é",
+    "e\u0301",
+    "日本",
+    "\U0001f600",
+    "\U0010ffff",
+    '{"$oid":"65f0c0ffee65f0c0ffee65f0"}',
+    '"o\'clock \\"now\\""',
+    '{"a":"it\'s","b":{"$numberLong":"1"}}',
+)
+_PREFIX = "k" * 3_000
+LONG_KEYS = (
+    _PREFIX,
+    _PREFIX + "a",
+    _PREFIX + "b",
+    "é" * 700 + "a",
+    "\U0001f600" * 500,
+    "\U0010ffff" * 300,
+    "\U0010ffff" * 300 + "x",
+    "y" * 100_000,
+)
+
+
+def content(table: LakeTable, ranges: Ranges | None = None) -> pl.DataFrame:
+    """The newest rows, ordered by partition and offset."""
+    handle = table.open(STREAM)
+    return table.read(handle, ranges).collect().sort(PARTITION, OFFSET)
+
+
+def keys(table: LakeTable) -> list[str]:
+    return content(table)[KEY].to_list()
+
+
+def places(rows: pl.DataFrame) -> list[tuple[int, int]]:
+    return rows.select(PARTITION, OFFSET).rows()
+
+
+def add(table: LakeTable, rows: Iterable[Row], advance: Ranges, **types: Any) -> Handle:
+    handle = table.open(STREAM)
+    return table.append(handle, fitted(handle, rows, **types), advance, {})
+
+
+def apply(table: LakeTable, rows: Iterable[Row], advance: Ranges, **types: Any) -> Handle:
+    handle = table.open(STREAM)
+    return table.merge(handle, fitted(handle, rows, **types), advance, {})
+
+
+class LakeTableContract(ABC):
+    """Everything that holds for appends, and so for every table."""
+
+    @pytest.fixture
+    @abstractmethod
+    def tables(self) -> Tables: ...
+
+    @abstractmethod
+    def info(self, table: LakeTable) -> Mapping[str, str]:
+        """What the newest commit carried."""
+
+    def test_opening_creates_the_table_once(self, tables: Tables) -> None:
+        assert not tables().exists()
+        first = tables().open(STREAM)
+        assert tables().exists()
+        second = tables().open(STREAM)
+        assert first.version == second.version == 0
+        assert first.schema == METADATA
+        assert first.offsets == {}
+        assert content(tables()).is_empty()
+
+    def test_creators_at_once_end_in_one_table(self, tables: Tables) -> None:
+        writers = 6
+        together = Barrier(writers, timeout=20)
+
+        def create(number: int) -> Handle | None:
+            table = tables()
+            together.wait()
+            handle = table.open(STREAM)
+            together.wait()
+            try:
+                rows = fitted(handle, [row(0, number, f"k{number}")])
+                return table.append(handle, rows, {0: Range(0, number + 1)}, {})
+            except Conflict:
+                return None
+
+        with ThreadPoolExecutor(writers) as pool:
+            results = list(pool.map(create, range(writers)))
+        won = [number for number, handle in enumerate(results) if handle]
+        assert len(won) == 1
+        assert keys(tables()) == [f"k{won[0]}"]
+        assert tables().open(STREAM).offsets == {0: won[0] + 1}
+
+    def test_rows_and_offsets_are_committed_together(self, tables: Tables) -> None:
+        handle = tables().open(STREAM)
+        rows = fitted(handle, [row(0, 0, "a", name="A"), row(2, 7, "b", name="B")])
+        made = tables().append(handle, rows, {0: Range(0, 1), 2: Range(0, 9)}, {})
+        read = tables().open(STREAM)
+        assert made.version == read.version == handle.version + 1
+        assert made.offsets == read.offsets == {0: 1, 2: 9}
+        assert made.schema == read.schema
+        assert content(tables()).equals(rows.sort(PARTITION, OFFSET))
+
+    def test_offsets_of_partitions_that_do_not_move_stay(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        made = add(tables(), [row(1, 0, "b")], {1: Range(0, 5)})
+        assert made.offsets == {0: 1, 1: 5}
+
+    def test_offsets_beyond_32_bits_come_back_exactly(self, tables: Tables) -> None:
+        far = 2**62
+        made = add(tables(), [row(0, far, "a")], {0: Range(0, far + 1)})
+        assert made.offsets == tables().open(STREAM).offsets == {0: far + 1}
+        assert places(content(tables(), {0: Range(far, far + 1)})) == [(0, far)]
+
+    def test_an_append_without_rows_records_its_offsets(self, tables: Tables) -> None:
+        before = add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        made = add(tables(), [], {0: Range(1, 40)})
+        assert made.version == before.version + 1
+        assert tables().open(STREAM).offsets == {0: 40}
+        assert keys(tables()) == ["a"]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({0: Range(0, 1)}, {0: Range(0, 1)}),
+            ({0: Range(0, 1)}, {0: Range(0, 5)}),
+            ({0: Range(0, 1)}, {1: Range(0, 1)}),
+        ],
+        ids=["the same range", "an overlapping range", "other partitions"],
+    )
+    def test_an_append_with_a_stale_handle_leaves_no_trace(
+        self, tables: Tables, first: Ranges, second: Ranges
+    ) -> None:
+        add(tables(), [row(0, 0, "old")], {})
+        loser = tables()
+        late = loser.open(STREAM)
+        won = add(tables(), [row(0, 1, "winner")], first)
+        with pytest.raises(Conflict):
+            loser.append(late, fitted(late, [row(0, 2, "loser", field=1)]), second, {})
+        after = tables().open(STREAM)
+        assert (after.version, after.offsets, after.schema) == (won.version, won.offsets, won.schema)
+        assert keys(tables()) == ["old", "winner"]
+
+    def test_a_stale_append_without_rows_is_refused_as_well(self, tables: Tables) -> None:
+        loser = tables()
+        late = loser.open(STREAM)
+        add(tables(), [], {0: Range(0, 9)})
+        with pytest.raises(Conflict):
+            loser.append(late, fitted(late, []), {0: Range(0, 3)}, {})
+        assert tables().open(STREAM).offsets == {0: 9}
+
+    def test_a_handle_serves_one_commit(self, tables: Tables) -> None:
+        table = tables()
+        handle = table.open(STREAM)
+        table.append(handle, fitted(handle, [row(0, 0, "a")]), {0: Range(0, 1)}, {})
+        with pytest.raises(Conflict):
+            table.append(handle, fitted(handle, [row(0, 1, "b")]), {0: Range(0, 2)}, {})
+        assert keys(tables()) == ["a"]
+        assert tables().open(STREAM).offsets == {0: 1}
+
+    def test_the_handle_of_a_commit_serves_the_next(self, tables: Tables) -> None:
+        table = tables()
+        handle = table.open(STREAM)
+        for offset in range(4):
+            rows = fitted(handle, [row(0, offset, f"k{offset}")])
+            handle = table.append(handle, rows, {0: Range(offset, offset + 1)}, {})
+        assert keys(tables()) == ["k0", "k1", "k2", "k3"]
+        assert handle.version == 4
+
+    def test_a_refused_handle_stays_refused(self, tables: Tables) -> None:
+        loser = tables()
+        late = loser.open(STREAM)
+        add(tables(), [row(0, 0, "winner")], {0: Range(0, 1)})
+        for _ in range(2):
+            with pytest.raises(Conflict):
+                loser.append(late, fitted(late, [row(0, 0, "loser")]), {0: Range(0, 1)}, {})
+        assert keys(tables()) == ["winner"]
+
+    def test_a_table_of_another_topic_of_the_same_name_is_refused(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        for other in (replace(STREAM, topic_id="uuid-2"), replace(STREAM, cluster_id="elsewhere")):
+            with pytest.raises(StreamReplaced) as raised:
+                tables().open(other)
+            assert raised.value.remedy
+            assert STREAM.identity in str(raised.value)
+            assert other.identity in str(raised.value)
+        assert keys(tables()) == ["a"]
+
+    def test_partitions_that_are_added_start_without_an_offset(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "a")], {p: Range(0, 1) for p in range(3)})
+        wider = tables().open(replace(STREAM, partitions=5))
+        assert wider.offsets == {0: 1, 1: 1, 2: 1}
+
+    def test_new_columns_and_nested_fields_appear_and_old_rows_give_null(self, tables: Tables) -> None:
+        table = tables()
+        add(table, [row(0, 0, "a")], {0: Range(0, 1)})
+        add(table, [row(0, 1, "b", name="B", at={"street": "x"}, items=[{"sku": "s"}])], {0: Range(1, 2)})
+        add(
+            table,
+            [row(0, 2, "c", name="C", at={"street": "y", "zip": {"code": 7}}, items=[{"sku": "t", "n": 2}])],
+            {0: Range(2, 3)},
+        )
+        made = add(table, [row(0, 3, "d", paid=True)], {0: Range(3, 4)})
+        assert list(made.schema) == [*METADATA, "name", "at", "items", "paid"]
+        rows = content(tables()).select(KEY, "name", "at", "items", "paid").rows()
+        assert rows == [
+            ("a", None, None, None, None),
+            ("b", "B", {"street": "x", "zip": None}, [{"sku": "s", "n": None}], None),
+            ("c", "C", {"street": "y", "zip": {"code": 7}}, [{"sku": "t", "n": 2}], None),
+            ("d", None, None, None, True),
+        ]
+
+    def test_ranges_select_exactly_the_rows_of_these_offsets(self, tables: Tables) -> None:
+        expected = self.history(tables())
+        self.assert_every_range_is_exact(tables(), expected)
+
+    def test_an_older_handle_still_reads_its_own_version(self, tables: Tables) -> None:
+        table = tables()
+        add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        handle = table.open(STREAM)
+        add(tables(), [row(0, 1, "b", name="B")], {0: Range(1, 2)})
+        for ranges in (None, {0: Range(0, 9)}):
+            assert table.read(handle, ranges).collect()[KEY].to_list() == ["a"]
+
+    def test_info_travels_with_the_commit(self, tables: Tables) -> None:
+        table = tables()
+        handle = table.open(STREAM)
+        info = {
+            "cdc.ranges": "0:[0,1)",
+            "cdc.rows": '{"in":1,"applied":{"c":1}}',
+            "cdc.note": 'it\'s "here" é',
+        }
+        table.append(handle, fitted(handle, [row(0, 0, "a")]), {0: Range(0, 1)}, info)
+        assert info.items() <= self.info(tables()).items()
+
+    def history(self, table: LakeTable) -> list[tuple[int, int, str]]:
+        """Commits over three partitions with gaps and a growing schema; gives (partition, offset, key)."""
+        written = []
+        for commit in range(6):
+            rows = []
+            for partition in range(3):
+                for offset in range(commit * 10, commit * 10 + 10, 1 + (commit + partition) % 4):
+                    key = f"k{offset % 5}"
+                    fields: Row = {}
+                    if commit > 1:
+                        fields = {"doc": {"n": offset} | ({"s": {"t": "x"}} if commit > 3 else {})}
+                    if commit in (2, 5):
+                        fields |= {"items": [{"sku": "a"} | ({"n": 1} if commit == 5 else {})]}
+                    rows.append(row(partition, offset, key, UPDATE, **fields))
+                    written.append((partition, offset, key))
+            add(table, rows, {p: Range(commit * 10, commit * 10 + 10) for p in range(3)})
+        return written
+
+    def assert_every_range_is_exact(self, table: LakeTable, written: list[tuple[int, int, str]]) -> None:
+        handle = table.open(STREAM)
+        wanted: list[dict[int, Range]] = [
+            {p: Range(start, end)} for p in (0, 2, 7) for start in (0, 9, 10, 33) for end in (10, 11, 34, 99)
+        ]
+        wanted += [
+            {},
+            {0: Range(5, 5), 1: Range(0, 0)},
+            {0: Range(0, 15), 2: Range(55, 60)},
+            {p: Range(0, 60) for p in range(3)},
+            {0: Range(59, 60), 1: Range(0, 1)},
+        ]
+        for ranges in wanted:
+            expected = sorted(
+                r for r in written if r[0] in ranges and ranges[r[0]].start <= r[1] < ranges[r[0]].end
+            )
+            rows = table.read(handle, ranges).collect()
+            assert sorted(rows.select(PARTITION, OFFSET, KEY).rows()) == expected, ranges
+            assert rows.schema == handle.schema
+
+
+class MergeContract(LakeTableContract):
+    """What holds for tables of the current state besides."""
+
+    def test_a_merge_inserts_replaces_and_deletes(self, tables: Tables) -> None:
+        table = tables()
+        apply(table, [row(0, n, f"k{n}", READ, n=n) for n in range(4)], {0: Range(0, 4)})
+        made = apply(
+            table,
+            [row(0, 4, "k1", UPDATE, n=40), row(0, 5, "k2", DELETE, n=None), row(1, 0, "k9", n=9)],
+            {0: Range(4, 6), 1: Range(0, 1)},
+            n=pl.Int64,
+        )
+        assert made.offsets == tables().open(STREAM).offsets == {0: 6, 1: 1}
+        assert content(tables()).select(KEY, "n").rows() == [("k0", 0), ("k3", 3), ("k1", 40), ("k9", 9)]
+
+    def test_a_merge_replaces_the_whole_row(self, tables: Tables) -> None:
+        apply(tables(), [row(0, 0, "a", n=1, at={"x": 1, "y": 2})], {0: Range(0, 1)})
+        apply(tables(), [row(0, 1, "a", UPDATE, at={"y": 3})], {0: Range(1, 2)})
+        rows = content(tables())
+        assert rows.select("n", "at").rows() == [(None, {"x": None, "y": 3})]
+        assert places(rows) == [(0, 1)]
+
+    def test_deleting_a_key_that_is_not_there_changes_nothing(self, tables: Tables) -> None:
+        apply(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        apply(tables(), [row(0, 1, "ghost", DELETE)], {0: Range(1, 2)})
+        assert keys(tables()) == ["a"]
+
+    @pytest.mark.parametrize("deleted", [[], ["ghost"], ["ghost", "aaa", "zzz"]])
+    def test_a_merge_that_changes_no_row_records_its_offsets(
+        self, tables: Tables, deleted: list[str]
+    ) -> None:
+        apply(tables(), [row(0, 0, "k")], {0: Range(0, 1)})
+        rows = [row(0, n, key, DELETE) for n, key in enumerate(deleted, 1)]
+        table = tables()
+        handle = table.open(STREAM)
+        made = table.merge(handle, fitted(handle, rows), {0: Range(1, 20), 2: Range(0, 3)}, {"cdc.note": "x"})
+        assert made.version == handle.version + 1
+        assert made.offsets == tables().open(STREAM).offsets == {0: 20, 2: 3}
+        assert self.info(tables())["cdc.note"] == "x"
+        assert keys(tables()) == ["k"]
+
+    def test_a_merge_that_changes_no_row_in_an_empty_table_records_its_offsets(self, tables: Tables) -> None:
+        made = apply(tables(), [row(0, 0, "ghost", DELETE)], {0: Range(0, 1)})
+        assert made.offsets == tables().open(STREAM).offsets == {0: 1}
+
+    @pytest.mark.parametrize("operation", [UPDATE, DELETE])
+    @pytest.mark.parametrize("key", ["a", "ghost"])
+    @pytest.mark.parametrize("winner", ["append", "merge", "advance"])
+    def test_a_merge_with_a_stale_handle_leaves_no_trace(
+        self, tables: Tables, operation: str, key: str, winner: str
+    ) -> None:
+        apply(tables(), [row(0, 0, "a", n=1)], {0: Range(0, 1)})
+        loser = tables()
+        late = loser.open(STREAM)
+        match winner:
+            case "append":
+                won = add(tables(), [row(0, 1, "b", n=2)], {0: Range(1, 2)})
+            case "merge":
+                won = apply(tables(), [row(0, 1, "a", UPDATE, n=2)], {0: Range(1, 2)})
+            case _:
+                won = apply(tables(), [], {0: Range(1, 2)})
+        before = content(tables())
+        with pytest.raises(Conflict):
+            loser.merge(late, fitted(late, [row(0, 2, key, operation, n=3, more=1)]), {1: Range(0, 3)}, {})
+        after = tables().open(STREAM)
+        assert (after.version, after.offsets, after.schema) == (won.version, {0: 2}, won.schema)
+        assert content(tables()).equals(before)
+
+    def test_mergers_at_once_lose_nothing(self, tables: Tables) -> None:
+        writers, rounds = 3, 3
+        together = Barrier(writers, timeout=20)
+
+        def work(number: int) -> int:
+            table, done, attempts = tables(), 0, 0
+            together.wait()
+            while done < rounds and attempts < 200:
+                attempts += 1
+                handle = table.open(STREAM)
+                at = handle.offsets.get(0, 0)
+                rows = fitted(
+                    handle, [row(0, at, f"k{number}", UPDATE, by=number), row(0, at, "all", UPDATE, by=at)]
+                )
+                try:
+                    table.merge(handle, rows, {0: Range(at, at + 1)}, {})
+                    done += 1
+                except Conflict:
+                    continue
+            return done
+
+        with ThreadPoolExecutor(writers) as pool:
+            assert sum(pool.map(work, range(writers))) == writers * rounds
+        assert tables().open(STREAM).offsets == {0: writers * rounds}
+        assert sorted(keys(tables())) == ["all", "k0", "k1", "k2"]
+        assert content(tables()).filter(pl.col(KEY) == "all")["by"].to_list() == [writers * rounds - 1]
+
+    def test_a_merge_adds_columns_and_nested_fields(self, tables: Tables) -> None:
+        apply(tables(), [row(0, 0, "a", at={"x": 1}), row(0, 1, "b", at={"x": 2})], {0: Range(0, 2)})
+        made = apply(
+            tables(), [row(0, 2, "a", UPDATE, at={"x": 3, "y": [{"z": 1}]}, name="A")], {0: Range(2, 3)}
+        )
+        assert list(made.schema) == [*METADATA, "at", "name"]
+        assert content(tables()).sort(KEY).select(KEY, "at", "name").rows() == [
+            ("a", {"x": 3, "y": [{"z": 1}]}, "A"),
+            ("b", {"x": 2, "y": None}, None),
+        ]
+
+    @pytest.mark.parametrize("batch", [ODD_KEYS, LONG_KEYS], ids=["odd", "long"])
+    def test_any_key_is_found_again(self, tables: Tables, batch: tuple[str, ...]) -> None:
+        table = tables()
+        count = len(batch)
+        apply(table, [row(0, n, key, n=n) for n, key in enumerate(batch)], {0: Range(0, count)})
+        apply(table, [row(0, count, "other", n=-1)], {0: Range(count, count + 1)})
+        apply(table, [row(1, n, key, UPDATE, n=n + 100) for n, key in enumerate(batch)], {1: Range(0, count)})
+        rows = content(table).filter(pl.col(KEY) != "other")
+        assert rows.select(KEY, "n").rows() == [(key, n + 100) for n, key in enumerate(batch)]
+        apply(table, [row(2, n, key, DELETE) for n, key in enumerate(batch)], {2: Range(0, count)})
+        assert keys(table) == ["other"]
+
+    @pytest.mark.parametrize("key", [*ODD_KEYS, *LONG_KEYS], ids=range(len(ODD_KEYS) + len(LONG_KEYS)))
+    def test_any_key_is_found_again_alone(self, tables: Tables, key: str) -> None:
+        table = tables()
+        apply(table, [row(0, 0, key, n=1), row(0, 1, "m", n=0)], {0: Range(0, 2)})
+        apply(table, [row(0, 2, key, UPDATE, n=2)], {0: Range(2, 3)})
+        assert content(table).select(KEY, "n").rows() == [("m", 0), (key, 2)]
+        apply(table, [row(0, 3, key, DELETE)], {0: Range(3, 4)})
+        assert keys(table) == ["m"]
+
+    def test_a_deleted_key_comes_back_with_its_new_row_only(self, tables: Tables) -> None:
+        apply(tables(), [row(0, 0, "a", n=1, old=True)], {0: Range(0, 1)})
+        apply(tables(), [row(0, 1, "a", DELETE)], {0: Range(1, 2)})
+        apply(tables(), [row(0, 2, "a", n=2)], {0: Range(2, 3)})
+        assert content(tables()).select(KEY, "n", "old").rows() == [("a", 2, None)]
