@@ -28,13 +28,14 @@ OLDEST = (3, 11)
 NEEDED_MB = 4000
 STAMP = "cdc-platform.stamp"
 
-_STEP = re.compile(r"^(Collecting|Downloading|Installing collected|Building|Successfully|Preparing)\b")
+_STEP = re.compile(r"^(Collecting|Installing collected)\b")
 _NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Network is unreachable|"
     r"Temporary failure in name resolution|ConnectTimeoutError|ReadTimeoutError|ProxyError|Connection refused"
 )
 _NO_TRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|SSLError")
 _NO_SPACE = re.compile(r"No space left on device|Errno 28")
+_ERROR = re.compile(r"^\s*((?:ERROR|\w+Error): .*)", re.MULTILINE)
 _BAD_HASH = re.compile(r"THESE PACKAGES DO NOT MATCH THE HASHES")
 
 
@@ -66,13 +67,15 @@ def bootstrap(project: Path, venv: Path) -> None:
     if is_current(venv, stamp):
         return
     check_ensurepip()
-    venv.parent.mkdir(parents=True, exist_ok=True)
-    with open(str(venv) + ".lock", "w") as lock:
+    notes = project / ".cdc"
+    for directory in (notes, venv.parent):
+        directory.mkdir(parents=True, exist_ok=True)
+    with open(str(notes / "setup.lock"), "w") as lock:
         wait_for_turn(lock)
         if is_current(venv, stamp):
             return
         check_disk(venv.parent)
-        install(project, venv)
+        install(project, venv, notes / "setup.log")
         (venv / STAMP).write_text(stamp)
         say("ready: " + str(venv))
 
@@ -117,10 +120,9 @@ def check_disk(directory: Path) -> None:
         )
 
 
-def install(project: Path, venv: Path) -> None:
+def install(project: Path, venv: Path, log: Path) -> None:
     """Environment, locked requirements, then the project itself, without dependencies of its own choosing."""
     python = venv / "bin" / "python"
-    log = Path(str(venv) + ".log")
     if not is_complete(venv):
         say("making " + str(venv))
         # --clear: half an environment, or one of another Python, is not a start.
@@ -131,11 +133,16 @@ def install(project: Path, venv: Path) -> None:
     requirements = project / "requirements.txt"
     total = len(re.findall(r"^[A-Za-z0-9]", requirements.read_text(), re.MULTILINE))
     say(f"installing {total} packages; the details go to {log}")
-    locked = [*pip, "--require-hashes", "-r", str(requirements)]
+    # Without dependencies: the file names all of them;
+    # pip would refuse those that another one wants with an extra.
+    locked = [*pip, "--require-hashes", "--no-deps", "-r", str(requirements)]
     run(locked, log, "the packages could not be installed", total)
+    (venv / STAMP).write_text(interpreter() + "\n")
     say("installing the project")
-    # Without isolation: the build tool is among the locked packages, nothing more is fetched.
-    itself = [*pip, "--no-deps", "--no-build-isolation", "-e", str(project)]
+    # The build tools come from the lock where it has them; else pip fetches them for this one step.
+    names = requirements.read_text()
+    isolation = [] if "editables==" not in names or "hatchling==" not in names else ["--no-build-isolation"]
+    itself = [*pip, "--no-deps", *isolation, "-e", str(project)]
     run(itself, log, "the project could not be installed")
 
 
@@ -173,11 +180,9 @@ def run(argv: list[str], log: Path, failure: str, total: int = 0) -> None:
 
 def progress(line: str, collected: int, total: int) -> str:
     """One line of pip, as one for a person."""
-    words = line.split()
-    if words[0] in ("Collecting", "Downloading"):
-        name = re.split(r"[=<>~!;\[ ]", words[1])[0].rsplit("/", 1)[-1]
-        return f"{min(collected, total)}/{total} {name}"
-    return f"{total}/{total} unpacking" if words[0] == "Installing" else words[0].lower()
+    if line.startswith("Installing"):
+        return f"{total}/{total} unpacking"
+    return f"{min(collected, total)}/{total} {re.split('[=<>~!;[ ]', line.split()[1])[0]}"
 
 
 def explain(failure: str, output: str, log: Path) -> str:
@@ -193,8 +198,8 @@ def explain(failure: str, output: str, log: Path) -> str:
         reason = "there is no connection to the package index"
         remedy = "connect this machine (HTTPS_PROXY and pip's settings are honoured), run it again"
     else:
-        errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-        reason, remedy = (errors or ["it is not known why"])[-1], "see the log"
+        errors = _ERROR.findall(output)
+        reason, remedy = (errors or ["it is not known why"])[-1].rstrip(".:"), "see the log"
     return f"{failure}: {reason}.\n  what to do: {remedy}\n  log: {log}"
 
 
@@ -216,7 +221,7 @@ def is_current(venv: Path, stamp: str) -> bool:
 
 
 def is_complete(venv: Path) -> bool:
-    """Whether it was completed once, with this interpreter: then only what has changed is installed."""
+    """Whether its packages were installed once, with this interpreter: then only what has changed is."""
     return stamp_of(venv).startswith(interpreter() + "\n")
 
 

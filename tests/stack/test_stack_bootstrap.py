@@ -33,4 +33,4 @@ def test_a_project_without_network_is_told_so_in_one_message(tmp_path: Path) -> 
     assert result.returncode == 1
     assert "there is no connection to the package index" in result.stderr
     assert "Traceback" not in result.stderr
-    assert str(project / ".venv.log") in result.stderr
+    assert str(project / ".cdc" / "setup.log") in result.stderr
