@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import polars as pl
+from tenacity import Retrying, retry_if_exception, wait_fixed
 
 from cdc_platform.core.columns import CREATE, UPDATE
-from cdc_platform.core.errors import CdcError
+from cdc_platform.core.errors import CdcError, Transient
 from cdc_platform.core.model import Records, Stopped
 from cdc_platform.core.offsets import Offsets, Stream, reached
 from cdc_platform.core.ports import LakeTable, Log, LogReader
@@ -31,6 +32,8 @@ from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
+
+T = TypeVar("T")
 
 POLL: Final = 0.1
 """Seconds between two looks at something that is awaited."""
@@ -63,6 +66,22 @@ class Patience:
     def left(self) -> bool:
         return self.clock() < self.until
 
+    def again(self, call: Callable[[], T]) -> T:
+        """The call's result, trying again while it says that it may succeed later (a topic's leader
+        moves)."""
+        retrying = Retrying(
+            stop=lambda _: not self.left(),
+            wait=wait_fixed(POLL),
+            sleep=self.sleep,
+            retry=retry_if_exception(_passing),
+            reraise=True,
+        )
+        return retrying(call)
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, Transient) and not isinstance(error, Unprovable)
+
 
 def prove(
     subject: Subject,
@@ -83,7 +102,7 @@ def prove(
     ground: Ground | None = None
     try:
         patience = Patience(clock, sleep, started + deadline)
-        ground = _stand(subject)
+        ground = _stand(subject, patience)
         barrier = _barrier(subject, marker, patience)
         ground.source.add(subject.truth.digests(ground.at))
         _await_lake(subject, barrier, patience, drain)
@@ -93,10 +112,14 @@ def prove(
     return replace(result, seconds=clock() - started)
 
 
-def _stand(subject: Subject) -> Ground:
+def _stand(subject: Subject, patience: Patience) -> Ground:
     """Ends first, then T: whatever Kafka already holds had happened at T."""
-    since = subject.log.ends([subject.stream])[subject.stream.topic]
+    since = _ends(subject.log, subject.stream, patience)
     return Ground(subject.truth.position(), since)
+
+
+def _ends(log: Log, stream: Stream, patience: Patience) -> Offsets:
+    return patience.again(lambda: log.ends([stream]))[stream.topic]
 
 
 def _barrier(subject: Subject, marker: str, patience: Patience) -> Offsets:
@@ -114,7 +137,8 @@ def _barrier(subject: Subject, marker: str, patience: Patience) -> Offsets:
     A marker that an initial snapshot reads (``r``) says nothing about the stream and is not counted; written
     again, it comes as a change when the snapshot is done.
     """
-    starts = {s: subject.log.ends([s])[s.topic] for s in subject.log.streams([subject.markers]).values()}
+    known = patience.again(lambda: subject.log.streams([subject.markers]))
+    starts = {stream: _ends(subject.log, stream, patience) for stream in known.values()}
     subject.truth.mark(f"{marker}-1")
     reader = _open_markers(subject, starts, patience)
     try:
@@ -123,7 +147,7 @@ def _barrier(subject: Subject, marker: str, patience: Patience) -> Offsets:
         _await_marker(reader, subject, f"{marker}-2", patience)
     finally:
         reader.close()
-    return subject.log.ends([subject.stream])[subject.stream.topic]
+    return _ends(subject.log, subject.stream, patience)
 
 
 def _open_markers(subject: Subject, starts: dict[Stream, Offsets], patience: Patience) -> LogReader:
@@ -132,7 +156,7 @@ def _open_markers(subject: Subject, starts: dict[Stream, Offsets], patience: Pat
         if not patience.left():
             raise _silent(subject, "its topic does not exist")
         patience.sleep(POLL)
-        starts = {stream: {} for stream in subject.log.streams([subject.markers]).values()}
+        starts = {s: {} for s in patience.again(lambda: subject.log.streams([subject.markers])).values()}
     return subject.log.reader(starts)
 
 
@@ -187,7 +211,7 @@ def _await_lake(
                 remedy="look at the table's replication; prove again once it has caught up",
             )
         if drain is not None:
-            drain()
+            patience.again(drain)
         patience.sleep(POLL)
 
 

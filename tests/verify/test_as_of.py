@@ -93,6 +93,17 @@ def test_an_event_that_kafka_had_before_the_position_is_visible_whatever_its_tim
     assert dict(state.digests()) == digests({1: {"_id": 1, "v": 2}})
 
 
+def test_a_key_taken_back_goes_to_the_last_event_that_kafka_had_before_the_position() -> None:
+    source, lake = Source(), Lake()
+    source.change(1, {"_id": 1, "v": 1})
+    for value in (2, 3):
+        source.second += 20
+        source.change(1, {"_id": 1, "v": value})
+    lake.take(source.history)
+    state = at_position(lake, source.history[0].at, {0: 0, 1: 4, 2: 0})
+    assert dict(state.digests()) == digests({1: {"_id": 1, "v": 2}})
+
+
 def test_counts_and_last_offsets_come_from_the_changelog() -> None:
     source, lake = Source(), Lake()
     source.change(1, {"_id": 1}, operation="c")

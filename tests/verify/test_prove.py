@@ -295,6 +295,22 @@ def test_a_drain_that_fails_is_unknown(world: World, error: Exception) -> None:
     assert str(error) in result.reason
 
 
+def test_a_drain_that_fails_for_a_moment_is_tried_again(world: World) -> None:
+    errors = iter([Transient("no leader"), Transient("no leader")])
+
+    def drain() -> None:
+        if error := next(errors, None):
+            raise error
+        world.drain()
+
+    world.source.change(1, None)
+    subject = Subject(
+        "orders", STREAM, world.truth, world.log, world.lake.changelog, world.lake.current, MARKERS.topic
+    )
+    result = prove(subject, marker="m", deadline=30, clock=world.clock, sleep=world.sleep, drain=drain)
+    assert result.verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_no_verdict_can_be_built_without_its_grounds(verdict: Verdict) -> None:
     with pytest.raises(ValueError, match="without grounds"):
