@@ -83,7 +83,8 @@ def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) ->
     with the declared number of partitions.
     """
     KafkaLog(settings.kafka_bootstrap).create({source.topic(name): source.partitions for name in source.captured})
-    return deploy(source, ConnectClient(settings.connect_url), deadline)
+    with ConnectClient(settings.connect_url) as client:
+        return deploy(source, client, deadline)
 
 
 def crash_probe() -> Probe:

@@ -1,0 +1,84 @@
+"""The lake of one test: brought forward and proven as a run and its checks do it, without Dagster."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+
+import polars as pl
+
+from cdc_platform.core.model import Kind
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import MARKERS, Source
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.local.stack import Stack
+from cdc_platform.platform import deploy_source, lake_table, replicas
+from cdc_platform.prove import Subject, prove
+from cdc_platform.replicate import Drain, Failure, Outcome, Until
+from cdc_platform.verify.truth import MongoTruth, connect
+from cdc_platform.verify.verdict import Result
+
+
+class Lake:
+    """``root``: an empty folder of the test's own."""
+
+    def __init__(self, stack: Stack, source: Source, root: Path) -> None:
+        self.source = source
+        self.settings = Settings(
+            kafka_bootstrap=stack.endpoints.kafka_bootstrap,
+            connect_url=stack.endpoints.connect_url,
+            lake_root=root / "lake",
+            state_dir=root,
+        )
+        self._log = KafkaLog(self.settings.kafka_bootstrap)
+
+    def deploy(self) -> None:
+        deploy_source(self.settings, self.source)
+
+    def drain(self, *collections: str) -> list[Outcome]:
+        """Everything that is in the topics now."""
+        wanted = dict.fromkeys(collections or self.source.collections, frozenset(Kind))
+        found: list[Outcome] = []
+        with Drain(
+            replicas(self.settings, self.source, self._log, wanted), self._log, Until(caught_up=True)
+        ) as drain:
+            while drain.running:
+                if outcome := drain.take(timeout=0.1):
+                    found.append(outcome)
+        return found
+
+    def prove(self, collection: str, deadline: float = 60.0) -> Result:
+        """The verdict at a cluster time of now, the lake drained up to it."""
+        (replica,) = replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)})
+
+        def catch_up() -> None:
+            for outcome in self.drain(collection):
+                if isinstance(outcome, Failure):
+                    raise outcome.error
+
+        with connect(self.source.uri) as client:
+            return prove(
+                Subject(
+                    table=collection,
+                    stream=replica.stream,
+                    truth=MongoTruth(client, self.source.database, collection),
+                    log=self._log,
+                    changelog=replica.changelog,
+                    current=replica.current,
+                    markers=self.source.topic(MARKERS),
+                ),
+                marker=uuid.uuid4().hex,
+                deadline=deadline,
+                clock=time.monotonic,
+                sleep=time.sleep,
+                drain=catch_up,
+            )
+
+    def current(self, collection: str) -> pl.DataFrame:
+        return lake_table(self.settings, self.source, collection, Kind.CURRENT).rows().collect()
+
+    def changes(self, collection: str) -> pl.DataFrame:
+        """In the order of each partition's offsets."""
+        rows = lake_table(self.settings, self.source, collection, Kind.CHANGELOG).rows()
+        return rows.sort("_kafka_partition", "_kafka_offset").collect()

@@ -1,0 +1,232 @@
+"""What people do to a collection, from MongoDB through Debezium and Kafka into Delta, each proven."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from bson import Decimal128, Int64, ObjectId
+from pymongo.collection import Collection
+
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.core.source import Source
+from cdc_platform.local.stack import Stack
+from cdc_platform.replicate import Failure
+from cdc_platform.verify.verdict import Result, Verdict
+from tests.stack.conftest import Mongo
+from tests.stack.lake import Lake
+
+pytestmark = pytest.mark.stack
+
+COLLECTIONS = (
+    *("one", "hundred", "updates", "repeated", "deletes", "lifecycle", "evolving", "thousand"),
+    *("refused", "healthy", "keys", "transactions", "snapshot", "returning"),
+)
+Documents = Collection[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def lake(
+    stack: Stack, mongo: Mongo, connect: ConnectClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lake]:
+    """One captured source for all scenarios, a collection each."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=COLLECTIONS)
+    mongo[name]["snapshot"].insert_many([{"_id": n, "text": f"before {n}"} for n in range(300)])
+    lake = Lake(stack, source, tmp_path_factory.mktemp("scenarios"))
+    lake.deploy()
+    yield lake
+    connect.delete(source.connector)
+    mongo.drop_database(name)
+
+
+@pytest.fixture
+def database(lake: Lake, mongo: Mongo) -> Any:
+    return mongo[lake.source.database]
+
+
+def operations(lake: Lake, collection: str) -> dict[str, int]:
+    return dict(Counter(lake.changes(collection)["_cdc_operation"]))
+
+
+def passed(result: Result) -> bool:
+    assert result.verdict is Verdict.PASS, result.text
+    return True
+
+
+def test_one_insert_arrives_with_all_its_values(lake: Lake, database: Any) -> None:
+    identity = ObjectId()
+    database.one.insert_one(
+        {
+            "_id": identity,
+            "text": "Zoë 😀 \u0000 \n",
+            "number": 7,
+            "long": Int64(2**62),
+            "real": -0.5,
+            "price": Decimal128("19.90"),
+            "when": datetime(1969, 7, 20, 20, 17, tzinfo=UTC),
+            "flag": True,
+            "nested": {"list": [{"a": 1}, {"a": 2, "b": "x"}], "empty": None},
+        }
+    )
+    assert passed(lake.prove("one"))
+    (row,) = lake.current("one").to_dicts()
+    assert row["_key"] == f'{{"$oid": "{identity}"}}'
+    assert row["_id"] == str(identity)
+    assert row["text"] == "Zoë 😀 \u0000 \n"
+    assert (row["number"], row["long"], row["real"], row["price"]) == (7, 2**62, -0.5, "19.90")
+    assert row["when"] == datetime(1969, 7, 20, 20, 17, tzinfo=UTC)
+    assert row["flag"] is True
+    assert row["nested"]["list"] == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+
+
+def test_a_hundred_inserts_arrive_once_each(lake: Lake, database: Any) -> None:
+    database.hundred.insert_many([{"_id": n, "n": n} for n in range(100)])
+    assert passed(lake.prove("hundred"))
+    assert operations(lake, "hundred") == {"c": 100}
+    assert sorted(lake.current("hundred")["n"]) == list(range(100))
+
+
+def test_single_and_multiple_updates_replace_their_rows(lake: Lake, database: Any) -> None:
+    database.updates.insert_many([{"_id": n, "value": 0} for n in range(10)])
+    database.updates.update_one({"_id": 3}, {"$set": {"value": 30}})
+    database.updates.update_many({"_id": {"$gte": 7}}, {"$inc": {"value": 1}})
+    assert passed(lake.prove("updates"))
+    assert operations(lake, "updates") == {"c": 10, "u": 4}
+    values = dict(lake.current("updates").select("_id", "value").sort("_id").iter_rows())
+    assert values == {0: 0, 1: 0, 2: 0, 3: 30, 4: 0, 5: 0, 6: 0, 7: 1, 8: 1, 9: 1}
+
+
+def test_repeated_updates_of_one_document_leave_its_last_state(lake: Lake, database: Any) -> None:
+    database.repeated.insert_one({"_id": "x", "n": 0})
+    for n in range(1, 51):
+        database.repeated.update_one({"_id": "x"}, {"$set": {"n": n}})
+    assert passed(lake.prove("repeated"))
+    assert lake.changes("repeated")["n"].to_list() == list(range(51))
+    assert lake.current("repeated")["n"].to_list() == [50]
+
+
+def test_single_and_many_deletes_remove_their_rows_and_stay_in_the_changelog(
+    lake: Lake, database: Any
+) -> None:
+    database.deletes.insert_many([{"_id": n, "n": n} for n in range(30)])
+    database.deletes.delete_one({"_id": 29})
+    database.deletes.delete_many({"_id": {"$lt": 20}})
+    assert passed(lake.prove("deletes"))
+    assert operations(lake, "deletes") == {"c": 30, "d": 21}
+    assert sorted(lake.current("deletes")["_id"]) == list(range(20, 29))
+    deleted = lake.changes("deletes").filter(pl.col("_cdc_operation") == "d")
+    assert sorted(deleted["n"]) == [*range(20), 29], "a delete carries the row as it was"
+
+
+def test_a_lifecycle_of_inserts_updates_and_deletes_across_batches(lake: Lake, database: Any) -> None:
+    documents: Documents = database.lifecycle
+    documents.insert_many([{"_id": n, "state": "new"} for n in range(50)])
+    assert passed(lake.prove("lifecycle"))
+    documents.update_many({"_id": {"$lt": 5}}, {"$set": {"state": "changed"}})
+    assert passed(lake.prove("lifecycle"))
+    documents.delete_many({"_id": {"$gte": 45}})
+    assert passed(lake.prove("lifecycle"))
+    assert operations(lake, "lifecycle") == {"c": 50, "u": 5, "d": 5}
+    assert Counter(lake.current("lifecycle")["state"]) == {"new": 40, "changed": 5}
+
+
+def test_new_fields_nested_ones_too_appear_in_the_middle_of_the_stream(lake: Lake, database: Any) -> None:
+    documents: Documents = database.evolving
+    documents.insert_many([{"_id": n, "a": {"b": n}, "items": [{"x": n}]} for n in range(10)])
+    assert passed(lake.prove("evolving"))
+    documents.insert_one(
+        {"_id": 10, "a": {"b": 1, "c": {"d": "deep"}}, "items": [{"x": 1, "y": 2.5}], "top": True}
+    )
+    documents.update_one({"_id": 0}, {"$set": {"a.c": {"d": "late"}}})
+    assert passed(lake.prove("evolving"))
+    rows = {row["_id"]: row for row in lake.current("evolving").to_dicts()}
+    assert rows[0]["a"] == {"b": 0, "c": {"d": "late"}}
+    assert rows[1]["a"] == {"b": 1, "c": None}
+    assert rows[10]["items"] == [{"x": 1, "y": 2.5}]
+    assert rows[10]["top"] is True
+
+
+def test_a_thousand_documents_are_in_the_lake_within_a_minute(lake: Lake, database: Any) -> None:
+    began = time.monotonic()
+    database.thousand.insert_many([{"_id": n, "text": f"document {n}" * 10} for n in range(1000)])
+    assert passed(lake.prove("thousand"))
+    assert time.monotonic() - began < 60
+
+
+def test_a_value_of_another_type_stops_its_table_alone_and_names_the_place(lake: Lake, database: Any) -> None:
+    database.refused.insert_many([{"_id": n, "quantity": n} for n in range(5)])
+    assert passed(lake.prove("refused"))
+    database.refused.insert_one({"_id": 5, "quantity": "five"})
+    database.healthy.insert_one({"_id": 1})
+    assert passed(lake.prove("healthy"))
+    result = lake.prove("refused", deadline=20)
+    assert result.verdict is Verdict.UNKNOWN
+    (failure,) = [outcome for outcome in lake.drain("refused", "healthy") if isinstance(outcome, Failure)]
+    assert failure.table == "refused"
+    assert isinstance(failure.error, SchemaRefused)
+    text = str(failure.error)
+    assert "quantity" in text
+    assert f"topic {lake.source.topic('refused')}" in text
+    assert "offset" in text
+    assert failure.error.remedy
+    assert lake.current("refused").height == 5, "nothing of the batch was written"
+
+
+def test_keys_with_quotes_and_of_any_script_stay_apart(lake: Lake, database: Any) -> None:
+    keys = ["1", "it's", 'a "quoted" one', "back\\slash", "ключ 🗝", ""]
+    database.keys.insert_many([{"_id": key, "n": n} for n, key in enumerate(keys)])
+    database.keys.delete_one({"_id": "it's"})
+    database.keys.update_one({"_id": 'a "quoted" one'}, {"$set": {"n": 20}})
+    assert passed(lake.prove("keys"))
+    found = dict(lake.current("keys").select("_id", "n").iter_rows())
+    assert found == {"1": 0, 'a "quoted" one': 20, "back\\slash": 3, "ключ 🗝": 4, "": 5}
+
+
+def test_a_transaction_over_two_collections_arrives_whole(lake: Lake, database: Any, mongo: Mongo) -> None:
+    with mongo.start_session() as session, session.start_transaction():
+        database.transactions.insert_many([{"_id": n} for n in range(20)], session=session)
+        database.transactions.delete_one({"_id": 0}, session=session)
+    with mongo.start_session() as session:
+        session.start_transaction()
+        database.transactions.insert_one({"_id": 99}, session=session)
+        session.abort_transaction()
+    assert passed(lake.prove("transactions"))
+    assert sorted(lake.current("transactions")["_id"]) == list(range(1, 20))
+    orders = lake.changes("transactions")["_cdc_position"].struct.field("total_order")
+    assert orders.n_unique() == 21
+
+
+def test_rows_of_the_initial_snapshot_and_the_stream_after_it_make_one_table(
+    lake: Lake, database: Any
+) -> None:
+    database.snapshot.update_one({"_id": 0}, {"$set": {"text": "after"}})
+    database.snapshot.delete_one({"_id": 1})
+    assert passed(lake.prove("snapshot"))
+    assert operations(lake, "snapshot") == {"r": 300, "u": 1, "d": 1}
+    assert lake.current("snapshot").height == 299
+
+
+def test_a_document_deleted_and_inserted_again_lives_in_one_batch_and_across_batches(
+    lake: Lake, database: Any
+) -> None:
+    documents: Documents = database.returning
+    documents.insert_one({"_id": 1, "life": 1})
+    documents.delete_one({"_id": 1})
+    documents.insert_one({"_id": 1, "life": 2})
+    documents.insert_one({"_id": 2, "life": 1})
+    documents.delete_one({"_id": 2})
+    assert passed(lake.prove("returning"))
+    assert lake.current("returning").select("_id", "life").rows() == [(1, 2)]
+    documents.delete_one({"_id": 1})
+    assert passed(lake.prove("returning"))
+    documents.insert_one({"_id": 1, "life": 3})
+    assert passed(lake.prove("returning"))
+    assert lake.current("returning").select("_id", "life").rows() == [(1, 3)]
