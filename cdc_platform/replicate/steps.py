@@ -97,8 +97,9 @@ def merge_changes(replica: Replica) -> Receipt | None:
 
 
 def _merge(replica: Replica) -> Receipt | None:
-    source = replica.changelog.open(replica.stream)
+    # In this order: another writer may move both tables in between, and only ahead.
     target = replica.current.open(replica.stream)
+    source = replica.changelog.open(replica.stream)
     ahead = {p: end for p, end in target.offsets.items() if end > source.offsets.get(p, 0)}
     if ahead:
         raise OffsetsLost(
