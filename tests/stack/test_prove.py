@@ -20,50 +20,54 @@ import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from deltalake import DeltaTable
 from pymongo import MongoClient
+from pymongo.database import Database
 
-from cdc_platform.connect.config import connector_config
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.deploy import deploy
 from cdc_platform.core.model import Kind, Stopped
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Endpoints, Stack
 from cdc_platform.prove import Subject, prove
 from cdc_platform.replicate import Replica, replicate
 from cdc_platform.verify.key import key_text
-from cdc_platform.verify.truth import BATCH_ROWS, MongoTruth, connect
+from cdc_platform.verify.truth import BATCH_ROWS, MongoTruth
 from cdc_platform.verify.verdict import Cause, ClusterTime, Result, Unprovable, Verdict
 from cdc_platform.verify.verdict import Kind as Wrong
 
 pytestmark = pytest.mark.stack
 
 Client = MongoClient[dict[str, Any]]
+Shop = Database[dict[str, Any]]
 COLLECTIONS = ("orders", "keys", "damaged", "quiet", "paused")
 
 
 @pytest.fixture(scope="module")
-def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    settings = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
-    with Stack.attached(tmp_path_factory.mktemp("stack"), settings) as stack:
-        yield stack.up()
+def endpoints(stack: Stack) -> Endpoints:
+    return stack.endpoints
 
 
 @pytest.fixture(scope="module")
-def client(endpoints: Endpoints) -> Iterator[Client]:
-    with connect(endpoints.mongodb_uri) as client:
-        yield client
+def client(mongo: Client) -> Client:
+    return mongo
 
 
 @pytest.fixture(scope="module")
-def source(endpoints: Endpoints, client: Client) -> Source:
+def source(stack: Stack, client: Client, connect: ConnectClient) -> Iterator[Source]:
     """A captured database whose connector streams."""
-    for name in (*COLLECTIONS, MARKERS):
-        client.shop.create_collection(name, changeStreamPreAndPostImages={"enabled": True})
-    source = Source(name="s", uri=endpoints.mongodb_uri, database="shop", collections=COLLECTIONS)
-    connector = f"{endpoints.connect_url}/connectors/{source.connector}"
-    httpx.put(f"{connector}/config", json=connector_config(source), timeout=60).raise_for_status()
-    return source
+    name = f"t{uuid.uuid4().hex[:12]}"
+    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=COLLECTIONS)
+    deploy(source, connect)
+    yield source
+    connect.delete(source.connector)
+    client.drop_database(name)
+
+
+@pytest.fixture
+def database(client: Client, source: Source) -> Shop:
+    return client[source.database]
 
 
 class Proving:
@@ -142,10 +146,10 @@ def document(chance: random.Random) -> dict[str, Any]:
 
 
 @contextmanager
-def writers(client: Client, collection: str, count: int = 3, keys: int = 300) -> Iterator[None]:
+def writers(database: Shop, collection: str, count: int = 3, keys: int = 300) -> Iterator[None]:
     """Insert, update, replace and delete among a few keys, some in transactions and some of those aborted."""
     stop = threading.Event()
-    table = client.shop[collection]
+    table = database[collection]
 
     def write(seed: int) -> None:
         chance = random.Random(seed)
@@ -161,7 +165,7 @@ def writers(client: Client, collection: str, count: int = 3, keys: int = 300) ->
                 case 4:
                     table.delete_one({"_id": key})
                 case _:
-                    with client.start_session() as session:
+                    with database.client.start_session() as session:
                         session.start_transaction()
                         for step in range(3):
                             other = ((key // count + step) % keys) * count + seed
@@ -180,17 +184,17 @@ def writers(client: Client, collection: str, count: int = 3, keys: int = 300) ->
             thread.join()
 
 
-def test_every_proof_passes_while_writers_write(client: Client, proving: Callable[[str], Proving]) -> None:
+def test_every_proof_passes_while_writers_write(database: Shop, proving: Callable[[str], Proving]) -> None:
     chance = random.Random(1)
-    client.shop.orders.insert_many([{"_id": key, **document(chance)} for key in range(2 * BATCH_ROWS + 1)])
-    with writers(client, "orders"):
+    database.orders.insert_many([{"_id": key, **document(chance)} for key in range(2 * BATCH_ROWS + 1)])
+    with writers(database, "orders"):
         orders = proving("orders")
         results = [orders.prove() for _ in range(12)]
     assert [(result.verdict, result.text) for result in results if result.verdict is not Verdict.PASS] == []
     assert sum(result.counts.reverted or 0 for result in results) > 0
     last = orders.prove()
     assert last.verdict is Verdict.PASS
-    assert last.counts.source == last.counts.current == client.shop.orders.count_documents({})
+    assert last.counts.source == last.counts.current == database.orders.count_documents({})
     assert last.counts.reverted == 0
 
 
@@ -229,11 +233,11 @@ KEYS = [
 
 
 def test_a_key_of_any_type_has_the_text_the_connector_gives_it(
-    client: Client, proving: Callable[[str], Proving]
+    database: Shop, proving: Callable[[str], Proving]
 ) -> None:
-    client.shop.keys.insert_many([{"_id": key} for key in KEYS])
+    database.keys.insert_many([{"_id": key} for key in KEYS])
     keys = proving("keys")
-    truth = MongoTruth(client, "shop", "keys")
+    truth = MongoTruth(database.client, database.name, "keys")
     expected = {key_text(found["_id"]) for found in truth.documents(truth.position())}
     written: set[str] = set()
     reader = keys.log.reader({keys.stream: {}})
@@ -246,8 +250,8 @@ def test_a_key_of_any_type_has_the_text_the_connector_gives_it(
     assert written == expected
 
 
-def test_damage_in_the_delta_table_is_named(client: Client, proving: Callable[[str], Proving]) -> None:
-    client.shop.damaged.insert_many([{"_id": key, "v": 0.5} for key in range(100)])
+def test_damage_in_the_delta_table_is_named(database: Shop, proving: Callable[[str], Proving]) -> None:
+    database.damaged.insert_many([{"_id": key, "v": 0.5} for key in range(100)])
     damaged = proving("damaged")
     assert damaged.prove().verdict is Verdict.PASS
     table = DeltaTable(damaged.replica.current.uri)
@@ -255,7 +259,7 @@ def test_damage_in_the_delta_table_is_named(client: Client, proving: Callable[[s
     table.update(updates={"v": "0.25"}, predicate="`_id` = 8")
     row = pl.scan_delta(table).filter(pl.col("_id") == 9).with_columns(_key=pl.lit("1009")).collect()
     row.write_delta(table, mode="append")
-    client.shop.damaged.delete_one({"_id": 50})
+    database.damaged.delete_one({"_id": 50})
     result = damaged.prove()
     assert result.verdict is Verdict.FAIL
     assert {key.key: key.kind for key in result.differing} == {
@@ -266,25 +270,25 @@ def test_damage_in_the_delta_table_is_named(client: Client, proving: Callable[[s
     assert all(key.offset is not None for key in result.differing if key.key != "1009")
 
 
-def test_a_lake_that_does_not_follow_is_unknown(client: Client, proving: Callable[[str], Proving]) -> None:
-    client.shop.quiet.insert_one({"_id": 1, "v": 1})
+def test_a_lake_that_does_not_follow_is_unknown(database: Shop, proving: Callable[[str], Proving]) -> None:
+    database.quiet.insert_one({"_id": 1, "v": 1})
     quiet = proving("quiet")
     assert quiet.prove().verdict is Verdict.PASS
-    client.shop.quiet.insert_one({"_id": 2, "v": 1})
+    database.quiet.insert_one({"_id": 2, "v": 1})
     result = quiet.prove(deadline=5, drain=False)
     assert (result.verdict, result.cause) == (Verdict.UNKNOWN, Cause.LAGGING)
 
 
 def test_a_paused_connector_is_unknown_and_passes_when_it_goes_on(
-    client: Client, endpoints: Endpoints, source: Source, proving: Callable[[str], Proving]
+    database: Shop, endpoints: Endpoints, source: Source, proving: Callable[[str], Proving]
 ) -> None:
-    client.shop.paused.insert_one({"_id": 1, "v": 1})
+    database.paused.insert_one({"_id": 1, "v": 1})
     paused = proving("paused")
     assert paused.prove().verdict is Verdict.PASS
     connector = f"{endpoints.connect_url}/connectors/{source.connector}"
     httpx.put(f"{connector}/pause").raise_for_status()
     eventually(lambda: httpx.get(f"{connector}/status").json()["tasks"][0]["state"] == "PAUSED")
-    client.shop.paused.insert_one({"_id": 2, "v": 1})
+    database.paused.insert_one({"_id": 2, "v": 1})
     result = paused.prove(deadline=5)
     assert (result.verdict, result.cause) == (Verdict.UNKNOWN, Cause.CONNECTOR_SILENT)
     httpx.put(f"{connector}/resume").raise_for_status()
