@@ -145,10 +145,10 @@ class Stack:
         Raises `Terminal` or `Transient` naming the service; the others are left as they are.
         """
         with self._locked():
-            found = artifacts.ensure(self.settings.cache_dir, progress)
             self._outlive_owner()
             self._forget_the_dead()
             state = self._choose_ports()
+            found = artifacts.ensure(self.settings.cache_dir, progress)
             starter = _Starter(self, state.stack_id, progress)
             starter.bring_up_all(*self._services(found, state))
         return self.endpoints

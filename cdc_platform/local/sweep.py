@@ -47,9 +47,16 @@ def members(stack_id: str) -> list[psutil.Process]:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether the process still runs. A zombie has ended: it only waits for its parent to notice."""
+    """Whether any of it still runs.
+
+    A zombie has ended: it only waits for its parent to notice. But a process whose first thread is one
+    while others still run has not: seen with JVMs on a busy machine, on their way out and not yet without
+    their files.
+    """
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 

@@ -132,3 +132,25 @@ def test_the_log_of_a_service_that_never_ran_is_empty(tmp_path: Path) -> None:
 
 def never_ready() -> None:
     raise NotReadyError("the moon")
+
+
+def test_a_process_whose_first_thread_has_ended_still_runs(launch: Callable[[str], ProcessRecord]) -> None:
+    leave = "import ctypes, threading as t; t.Thread(target=t.Event().wait).start(); print(1, flush=True)"
+    record = launch(leave + "; ctypes.CDLL(None).syscall(60, 0)")  # exit: of this thread only
+    wait_for_lines(record, 1)
+    assert record.process is not None
+    wait_ready(record, lambda: first_thread_has_ended(record.pid), 20)
+    assert record.process is not None
+    stop(record, 0.5)
+    assert record.process is None
+
+
+def test_an_ended_child_is_no_zombie(launch: Callable[[str], ProcessRecord]) -> None:
+    record = launch(WAITS)
+    stop(record, 5)
+    assert not psutil.pid_exists(record.pid)
+
+
+def first_thread_has_ended(pid: int) -> None:
+    if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        raise NotReadyError("the end of its first thread")
