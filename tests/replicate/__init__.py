@@ -1,0 +1,1 @@
+"""Replication over a log and tables in memory."""
