@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeVar
 import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from cdc_platform.connect.status import ConnectorStatus, State, TaskStatus
+from cdc_platform.connect.status import ConnectorStatus, Progress, State, TaskStatus
 from cdc_platform.core.errors import Terminal
 
 T = TypeVar("T")
@@ -27,6 +27,20 @@ class _Status(BaseModel):
     type: str
     connector: _Part
     tasks: list[_Part]
+
+
+class _Offset(BaseModel):
+    """Debezium's, of MongoDB. ``initsync``: within the initial snapshot."""
+
+    initsync: bool = False
+
+
+class _Position(BaseModel):
+    offset: _Offset
+
+
+class _Positions(BaseModel):
+    offsets: list[_Position]
 
 
 class _Plugin(BaseModel):
@@ -55,6 +69,7 @@ _NAMES: Final = TypeAdapter(list[str])
 _SETTINGS: Final = TypeAdapter(dict[str, str])
 _PLUGINS: Final = TypeAdapter(list[_Plugin])
 _STATUS: Final = TypeAdapter(_Status)
+_POSITIONS: Final = TypeAdapter(_Positions)
 _VALIDATION: Final = TypeAdapter(_Validation)
 _MESSAGE: Final = TypeAdapter(_Message)
 
@@ -89,6 +104,14 @@ def status(answer: httpx.Response) -> ConnectorStatus | None:
     return ConnectorStatus(
         read.name, read.connector.state, read.connector.worker_id, tasks, read.connector.trace
     )
+
+
+def progress(answer: httpx.Response) -> Progress:
+    """Of ``GET /connectors/{name}/offsets``."""
+    positions = _read(_POSITIONS, answer).offsets
+    if not positions:
+        return Progress.NOTHING
+    return Progress.SNAPSHOT if any(p.offset.initsync for p in positions) else Progress.STREAM
 
 
 def refused(answer: httpx.Response) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ import httpx
 import tenacity
 
 from cdc_platform.connect import answers
-from cdc_platform.connect.status import ConnectorStatus, State
+from cdc_platform.connect.status import ConnectorStatus, Progress, State
 from cdc_platform.core.errors import Terminal, Transient
 
 VERIFY_TRIES: Final = 10
@@ -101,6 +101,10 @@ class ConnectClient:
         """The settings the connector has, with its credentials. Terminal if there is no such connector."""
         return answers.settings(self._send("GET", f"/connectors/{name}/config", unknown=name))
 
+    def progress(self, name: str) -> Progress:
+        """Whether the connector has come to the stream. Terminal if there is no such connector."""
+        return answers.progress(self._send("GET", f"/connectors/{name}/offsets", unknown=name))
+
     def apply(self, name: str, config: Mapping[str, str]) -> Applied:
         """Create the connector, or give it these settings if it is there.
 
@@ -119,7 +123,8 @@ class ConnectClient:
         ``before``: the status before the change that is verified. Connect shows that one until the change has
         reached the task; hence the second look, and a failure equal to ``before`` counts on the last look
         only. Raises Terminal with the task's own trace if one has failed, Transient if it does not run in the
-        end. A task that runs may still find that MongoDB refuses its stream: it fails later, see ``config``.
+        end. A task that runs may still find that MongoDB refuses its stream: it fails later, as
+        ``config`` bounds it; ``progress`` says whether it has come to streaming.
         """
         running = False
         seen = "no such connector"
@@ -156,9 +161,26 @@ class ConnectClient:
         self._send("PUT", f"/connectors/{name}/resume", unknown=name)
         return self._reached(name, State.RUNNING, deadline)
 
-    def delete(self, name: str) -> None:
-        """Remove the connector. Its topics and its position stay: one of the same name goes on from there."""
+    def delete(self, name: str, deadline: float = 30.0) -> None:
+        """Remove the connector. Its topics and its position stay: one of the same name goes on from there.
+
+        Returns once its tasks have stopped, when its topics can go too: a task that finds them gone holds up
+        the whole worker. Transient after ``deadline`` seconds.
+        """
         self._send("DELETE", f"/connectors/{name}", unknown=name)
+        end = self._clock() + deadline
+        for pause in _pauses():
+            left = self._retrying("GET", f"/connectors/{name}/status")
+            if left.status_code == httpx.codes.NOT_FOUND:
+                return
+            if self._clock() + pause >= end:
+                break
+            self._sleep(pause)
+        raise Transient(
+            f"connector {name} is removed, but its tasks have not stopped after {deadline:g} s",
+            where=self.url,
+            remedy="look into the worker's log; leave its topics and its database until they have",
+        )
 
     def _reached(self, name: str, state: State, deadline: float) -> ConnectorStatus:
         end = self._clock() + deadline

@@ -20,6 +20,17 @@ class State(StrEnum):
     DESTROYED = "DESTROYED"
 
 
+class Progress(StrEnum):
+    """How far a connector has come, by the position it has committed to Kafka together with its events.
+
+    SNAPSHOT: it reads what was there when it started, and streams from that moment afterwards.
+    """
+
+    NOTHING = "nothing"
+    SNAPSHOT = "snapshot"
+    STREAM = "stream"
+
+
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
     """``trace``: the Java stack trace of a failure, otherwise empty."""

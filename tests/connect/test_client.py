@@ -7,7 +7,7 @@ import pytest
 
 from cdc_platform.connect.client import VERIFY_TRIES, Applied, ConnectClient
 from cdc_platform.connect.config import CONNECTOR_CLASS
-from cdc_platform.connect.status import State
+from cdc_platform.connect.status import Progress, State
 from cdc_platform.core.errors import Terminal, Transient
 from tests.connect.worker import Answer, Worker, recorded, said, serving
 
@@ -159,6 +159,21 @@ def test_an_unknown_or_removed_connector_is_said_to_be_unknown(
         client.status(NAME)
 
 
+@pytest.mark.parametrize(
+    ("offsets", "progress"),
+    [
+        (b"[]", Progress.NOTHING),
+        (b'[{"partition":{"server_id":"s"},"offset":{"sec":-1,"initsync":true}}]', Progress.SNAPSHOT),
+        (b'[{"partition":{"server_id":"s"},"offset":{"sec":-1}}]', Progress.STREAM),
+    ],
+)
+def test_progress_is_told_from_the_committed_position(
+    worker: Worker, client: ConnectClient, offsets: bytes, progress: Progress
+):
+    worker.on(f"GET /connectors/{NAME}/offsets", Answer(200, b'{"offsets":' + offsets + b"}"))
+    assert client.progress(NAME) is progress
+
+
 def test_a_connector_is_verified_once_it_runs_on_two_looks_in_a_row(worker: Worker, client: ConnectClient):
     running, starting = recorded("status_running"), recorded("status_starting")
     worker.on(STATUS, UNKNOWN, starting, running, starting, running, running)
@@ -217,6 +232,20 @@ def test_a_restart_takes_the_failed_tasks_only_unless_asked(worker: Worker, clie
     client.restart(NAME)
     client.restart(NAME, only_failed=False)
     assert worker.asked == [failed, every]
+
+
+def test_deleting_returns_when_the_tasks_have_stopped(worker: Worker, client: ConnectClient):
+    worker.on(f"DELETE /connectors/{NAME}", Answer(204, b""))
+    worker.on(STATUS, recorded("status_removed"), recorded("status_removed"), UNKNOWN)
+    client.delete(NAME)
+    assert worker.asked.count(STATUS) == 3
+
+
+def test_deleting_says_so_when_the_tasks_do_not_stop(worker: Worker, client: ConnectClient):
+    worker.on(f"DELETE /connectors/{NAME}", Answer(204, b""))
+    worker.on(STATUS, recorded("status_removed"))
+    with pytest.raises(Transient, match="have not stopped after 5 s"):
+        client.delete(NAME, deadline=5)
 
 
 def test_deleting_an_unknown_connector_says_so(worker: Worker, client: ConnectClient):

@@ -1,4 +1,4 @@
-"""A Connect worker for unit tests: a real HTTP server giving the answers that a real worker gave (``answers``)."""
+"""A Connect worker for unit tests: a real HTTP server giving answers of a real worker (``answers``)."""
 
 from __future__ import annotations
 
