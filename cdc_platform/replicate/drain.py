@@ -102,6 +102,7 @@ class Drain:
                     Thread(target=self._append, args=(lane,), name=f"{name} changelog", daemon=True)
                 )
             if Kind.CURRENT in lane.replica.kinds:
+                lane.appended.set()  # an earlier run may have left changes to merge
                 self._threads.append(
                     Thread(target=self._merge, args=(lane,), name=f"{name} current", daemon=True)
                 )
@@ -141,8 +142,8 @@ class Drain:
     def _read(self) -> None:
         try:
             self._feed(self._starts())
-        except CdcError as error:
-            self._fatal = error
+        except BaseException as error:  # a thread that ends in silence would look like a topic without news
+            self._fatal = _named(error)
             self._handing_over.set()
         finally:
             for lane in self._lanes.values():
@@ -167,10 +168,11 @@ class Drain:
         if not goals:
             return
         reader = self._log.reader({self._lanes[t].replica.stream: p for t, p in positions.items()})
+        most = min(POLL_ROWS, *(self._lanes[t].replica.limits.batch_rows for t in goals))
         began = heard = self._clock()
         try:
             while not self._over(began, heard, positions, goals):
-                for read in reader.poll(POLL_SECONDS, POLL_ROWS):
+                for read in reader.poll(POLL_SECONDS, most):
                     lane = self._lanes[read.topic if isinstance(read, Stopped) else read.stream.topic]
                     if isinstance(read, Stopped):
                         self._fail(lane, Kind.CHANGELOG, read.error)
@@ -220,7 +222,7 @@ class Drain:
                 lane.appended.set()
                 if appended.receipt:
                     self._outcomes.put(appended.receipt)
-        except Exception as error:
+        except BaseException as error:  # a panic of a Rust library is no Exception
             self._fail(lane, Kind.CHANGELOG, _named(error))
         finally:
             lane.ended.set()
@@ -238,7 +240,7 @@ class Drain:
                 pause = max(lane.replica.limits.current_age - spent, spent * (1 / MERGING_SHARE - 1))
             if not self._handing_over.is_set():
                 self._merge_to_changelog(lane)
-        except Exception as error:
+        except BaseException as error:
             self._fail(lane, Kind.CURRENT, _named(error))
 
     def _merge_to_changelog(self, lane: _Lane) -> None:
@@ -254,7 +256,7 @@ class Drain:
             lane.inbox.close()
 
 
-def _named(error: Exception) -> CdcError:
+def _named(error: BaseException) -> CdcError:
     """An error without a remedy is a defect of ours; it still stops its own table only."""
     if isinstance(error, CdcError):
         return error
