@@ -82,3 +82,11 @@ class Lake:
         """In the order of each partition's offsets."""
         rows = lake_table(self.settings, self.source, collection, Kind.CHANGELOG).rows()
         return rows.sort("_kafka_partition", "_kafka_offset").collect()
+
+    def waiting(self, collection: str) -> int:
+        """Offsets the topic has so far."""
+        streams = list(self._log.streams([self.source.topic(collection)]).values())
+        return sum(end for ends in self._log.ends(streams).values() for end in ends.values())
+
+    def exists(self, collection: str) -> bool:
+        return lake_table(self.settings, self.source, collection, Kind.CURRENT).exists()
