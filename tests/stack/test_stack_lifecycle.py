@@ -86,7 +86,8 @@ def test_data_and_ports_stay_across_down_and_up(tmp_path: Path, settings: StackS
         first = stack.up()
         with MongoClient(first.mongodb_uri) as client:
             client.shop.orders.insert_one({"_id": 1, "total": 7})
-        admin(first).create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
+        client_of_first = admin(first)  # held: the answer comes through it
+        client_of_first.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
         assert {status.state for status in stack.status()} == {ServiceState.UP}
 
         stack.down()
