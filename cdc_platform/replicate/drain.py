@@ -1,8 +1,8 @@
 """Replicate many tables at once until caught up, idle or out of time.
 
-One reader for all topics, and per table two workers: one appends to the changelog about every second, one merges
-into the current state at a slower pace. The caller's thread only takes outcomes; it may be interrupted at any
-time, and a worker is never interrupted inside a commit.
+One reader for all topics, and per table two workers: one appends to the changelog about every second, one
+merges into the current state at a slower pace. The caller's thread only takes outcomes; it may be interrupted
+at any time, and a worker is never interrupted inside a commit.
 
 Invariants
 - A table's failure stops that table's workers alone; its outcome is a Failure, the others go on.
@@ -35,11 +35,11 @@ MERGING_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """When to end: at the ends the topics had at the start (``caught_up``), or after so many seconds without a
-    record (``idle``), or in all (``seconds``).
+    """When to end: at the ends the topics had at the start (``caught_up``), or after so many seconds without
+    a record (``idle``), or in all (``seconds``).
 
-    Out of time, the drain goes on for up to ``grace`` more seconds until ``relieved`` says that a successor is
-    there to take over.
+    Out of time, the drain goes on for up to ``grace`` more seconds until ``relieved`` says that a successor
+    is there to take over.
     """
 
     caught_up: bool = False
@@ -102,7 +102,6 @@ class Drain:
                     Thread(target=self._append, args=(lane,), name=f"{name} changelog", daemon=True)
                 )
             if Kind.CURRENT in lane.replica.kinds:
-                lane.appended.set()  # an earlier run may have left changes to merge
                 self._threads.append(
                     Thread(target=self._merge, args=(lane,), name=f"{name} current", daemon=True)
                 )
@@ -150,7 +149,9 @@ class Drain:
                 lane.inbox.close()
 
     def _starts(self) -> Mapping[str, tuple[Offsets, Offsets]]:
-        """Per topic where its changelog stands and where the topic ends; a table that cannot go on is left out."""
+        """Per topic where its changelog stands and where the topic ends; a table that cannot go on is left
+        out.
+        """
         lanes = {topic: lane for topic, lane in self._lanes.items() if not lane.ended.is_set()}
         available = self._log.available([lane.replica.stream for lane in lanes.values()])
         starts = {}
