@@ -79,10 +79,11 @@ def replicas(
 def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) -> ConnectorStatus:
     """Make the topics, then the connector; returns once its task runs. May be repeated.
 
-    The topics exist before the connector does, so that every table has a place in Kafka from the first moment,
-    with the declared number of partitions.
+    The topics exist before the connector does, so that every table has a place in Kafka from the first
+    moment, with the declared number of partitions.
     """
-    KafkaLog(settings.kafka_bootstrap).create({source.topic(name): source.partitions for name in source.captured})
+    topics = {source.topic(name): source.partitions for name in source.captured}
+    KafkaLog(settings.kafka_bootstrap).create(topics)
     with ConnectClient(settings.connect_url) as client:
         return deploy(source, client, deadline)
 

@@ -1,4 +1,6 @@
-"""A Dagster code location for one source, given as JSON in ``CDC_TEST_SOURCE``: the component, without its YAML."""
+"""A Dagster code location for one source, given as JSON in ``CDC_TEST_SOURCE``: the component, without its
+YAML.
+"""
 
 import os
 

@@ -6,7 +6,8 @@ Invariants
 - A range starts where the table's commit ended: a gap would lose rows, an overlap would double them.
 - Offsets need not be contiguous inside a range (transaction markers and compaction leave holes), so
   ``end - start`` is never a row count.
-- A table stops when its next offset is outside what the topic holds; it never jumps to where data happens to be.
+- A table stops when its next offset is outside what the topic holds; it never jumps to where data happens to
+  be.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdc_platform.core.errors import LogTruncated, OffsetsLost
-
 
 RANGES: Final = "cdc.ranges"
 """Key of a commit's metadata that holds the ranges it covers, as ``describe`` writes them."""
@@ -75,15 +75,15 @@ def plan(stream: Stream, committed: Offsets, available: Ranges) -> dict[int, Ran
             raise OffsetsLost(
                 f"Kafka removed offsets {start} to {held.start - 1} before they were committed to the lake",
                 where=where,
-                remedy="take a new snapshot of this table, then raise the topic's retention above the longest "
-                "outage you want to survive",
+                remedy="take a new snapshot of this table, then raise the topic's retention above the "
+                "longest outage you want to survive",
             )
         if start > held.end:
             raise LogTruncated(
                 f"the topic ends at offset {held.end}, before the offset the table has committed",
                 where=where,
-                remedy="the broker lost data or the table was restored from elsewhere: take a new snapshot of "
-                "this table",
+                remedy="the broker lost data or the table was restored from elsewhere: take a new "
+                "snapshot of this table",
             )
         ranges[partition] = Range(start, held.end)
     return ranges

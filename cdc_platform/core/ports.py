@@ -15,7 +15,9 @@ from cdc_platform.core.model import Handle, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Ranges, Stream
 
 Probe = Callable[[str], None]
-"""Called at the named points of a batch's life. Does nothing in production; crash tests kill the process in it."""
+"""Called at the named points of a batch's life. Does nothing in production; crash tests kill the process in
+it.
+"""
 
 
 def no_probe(point: str) -> None:

@@ -1,7 +1,7 @@
 """The demo's acts: stack, shop, connector, Dagster, writers, proofs.
 
-Invariant: nothing here makes the result better than what a user would get. The lake is written by the run that
-the sensor started, the verdicts are those of the asset checks, the lag is measured from the lake.
+Invariant: nothing here makes the result better than what a user would get. The lake is written by the run
+that the sensor started, the verdicts are those of the asset checks, the lag is measured from the lake.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.demo.report import Report, TableReport, lag_fields
 from cdc_platform.demo.shop import Shop, open_shop
 from cdc_platform.demo.webserver import Webserver
+from cdc_platform.local import guard
 from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
@@ -68,6 +69,7 @@ class Play:
     @contextmanager
     def staged(cls, wishes: Wishes, console: Console) -> Iterator[Play]:
         """Everything that is started ends with the block, or with this process if that is killed."""
+        guard.end_with_parent()
         folder = StackSettings().state_dir.absolute() / "demo"
         free = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
         with Stack.attached(folder, free, ephemeral=True) as stack:
@@ -104,7 +106,9 @@ class Play:
         Event().wait()
 
     def _say(self, line: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {line}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {line}", highlight=False, soft_wrap=True
+        )
 
     def _load(self, shop: Shop) -> None:
         loaded = Counter[str]()
@@ -171,7 +175,8 @@ class Play:
             until = utc_now()
         during = self._verdicts(webserver, source, proof)
         self._say(
-            f"{done.total():,} changes made in {writers.passed:.1f} s; proving once more, now that it is quiet"
+            f"{done.total():,} changes made in {writers.passed:.1f} s; "
+            "proving once more, now that it is quiet"
         )
         after = self._verdicts(webserver, source, webserver.launch(JOB))
         # The proof waits for both tables, so every change of the window is in the lake now.

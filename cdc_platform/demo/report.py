@@ -17,7 +17,9 @@ STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """One source table in one format. ``changelog_rows``: by operation. Lags in seconds, None if unmeasured."""
+    """One source table in one format. ``changelog_rows``: by operation. Lags in seconds, None if
+    unmeasured.
+    """
 
     table: str
     format: str
@@ -54,7 +56,7 @@ class Report:
     def render(self) -> Table:
         table = Table(
             title="The lake against the source, at a cluster time",
-            caption="r read by the snapshot, c inserted, u updated, d deleted; lag in seconds: p50, p95, most",
+            caption="r read by snapshot, c inserted, u updated, d deleted; lag in seconds: p50, p95, most",
             box=SIMPLE_HEAD,
             padding=(0, 1),
             collapse_padding=True,

@@ -1,8 +1,8 @@
 """Reads committed records of several topics by offset, as columns.
 
 Invariants
-- Positions are ours: no group, no commit, no reset. An offset that Kafka no longer has ends that topic's reading
-  with an error; it is never replaced by another offset.
+- Positions are ours: no group, no commit, no reset. An offset that Kafka no longer has ends that topic's
+  reading with an error; it is never replaced by another offset.
 - A partition's position also moves over offsets that hold no visible record (transaction markers, aborted
   records, compaction), as the end-of-partition event reports it. Without that, a caught-up table would always
   seem to lag by one.
@@ -115,8 +115,8 @@ class KafkaReader:
             return OffsetsLost(
                 "Kafka no longer holds the next offset to read",
                 where=where,
-                remedy="take a new snapshot of this table; raise the topic's retention above the longest outage "
-                "you want to survive",
+                remedy="take a new snapshot of this table; raise the topic's retention above the longest "
+                "outage you want to survive",
             )
         if error.code() in _RECONNECTING or error.retriable():
             return None

@@ -5,10 +5,11 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
   handle the commit is made with. Delta refuses that commit only if the other writer's came after the handle's
   snapshot, so a handle that is re-opened between reading the offsets and writing would double rows.
 - ``max_commit_retries=0``: a commit that is re-based on a newer version has not seen its offsets.
-- A merge that changes no row makes no commit, so its offsets would not be recorded; an empty append on the same
-  handle records them.
-- A merge that evolves the schema (``merge_schema=True``) forgets the table's description and shuffles its columns,
-  so new columns come first, with an append of no rows; a crash in between leaves columns of nulls and old offsets.
+- A merge that changes no row makes no commit, so its offsets would not be recorded; an empty append on the
+  same handle records them.
+- A merge that evolves the schema (``merge_schema=True``) forgets the table's description and shuffles its
+  columns, so new columns come first, with an append of no rows; a crash in between leaves columns of nulls
+  and old offsets.
 - ``streamed_exec=False``: with the streaming executor the target is not pruned by the source's keys.
 - The batch fits the table before it gets here: deltalake stores 1.5 as 1 in an integer column, silently.
 - The metadata columns come first: Delta keeps statistics for the first 32 columns only, and ``read`` prunes
@@ -61,13 +62,15 @@ class DeltaLakeTable:
             raise StreamReplaced(
                 f"the table was filled from '{owner}', not from '{_description(stream)}'",
                 where=self.uri,
-                remedy="the topic or the cluster was re-created, or the folder belongs to something else: take a "
-                "new snapshot into a new table",
+                remedy="the topic or the cluster was re-created, or the folder is of something else: take "
+                "a new snapshot into a new table",
             )
         return _handle(table, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
-        """The newest version for looking at, whatever topic fills it, and its row count (from file footers)."""
+        """The newest version for looking at, whatever topic fills it, and its row count (from file
+        footers).
+        """
         table = DeltaTable(self.uri)
         handle = Handle(table.version(), _schema(table), {})
         return handle, self._scan(table).select(pl.len()).collect().item()
@@ -77,7 +80,8 @@ class DeltaLakeTable:
         return self._scan(DeltaTable(self.uri))
 
     def commits(self) -> pl.DataFrame:
-        """When each offset range was committed: version, committed_at, and partition, start, end of the range.
+        """When each offset range was committed: version, committed_at, and partition, start, end of the
+        range.
 
         From the commits' own metadata, so it goes back as far as the table's log does.
         """
@@ -194,8 +198,8 @@ class DeltaLakeTable:
         return Transient(
             f"the Delta table {what}: {error}",
             where=self.uri,
-            remedy="check the disk's space and the folder's permissions; nothing is lost, the table's own offsets "
-            "say where to go on",
+            remedy="check the disk's space and the folder's permissions; nothing is lost, the table's own "
+            "offsets say where to go on",
         )
 
 

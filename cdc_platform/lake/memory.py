@@ -86,7 +86,7 @@ class MemoryTable:
         with self._lock:
             if self._versions[-1].number != base.number:
                 raise Conflict(
-                    f"version {self._versions[-1].number} was committed since version {base.number} was opened",
+                    f"version {self._versions[-1].number} was committed since {base.number} was opened",
                     where=self._uri,
                 )
             made = replace(

@@ -39,7 +39,7 @@ _ERROR = re.compile(r"^\s*((?:ERROR|\w+Error): .*)", re.MULTILINE)
 _BAD_HASH = re.compile(r"THESE PACKAGES DO NOT MATCH THE HASHES")
 
 
-class Problem(Exception):  # noqa: N818  (it is shown to a person as it is)
+class Problem(Exception):
     """A sentence for the person at the terminal: what is wrong, and what to do."""
 
 

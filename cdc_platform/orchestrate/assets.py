@@ -1,9 +1,10 @@
 """The assets of a source, and the one body that fills its lake tables.
 
 Invariants
-- Nothing here decides what to read: the tables' own offsets do. A run that is started twice, too late or beside
-  another changes no row.
-- The main thread alone talks to Dagster; it may be interrupted at any bytecode, the workers never inside a commit.
+- Nothing here decides what to read: the tables' own offsets do. A run that is started twice, too late or
+  beside another changes no row.
+- The main thread alone talks to Dagster; it may be interrupted at any bytecode, the workers never inside a
+  commit.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from cdc_platform.replicate import Drain, Failure, Until
 
 
 def upstream_assets(source: Source) -> list[dg.AssetSpec]:
-    """The collections and their topics: what the lake tables are made from. Dagster does not materialize them."""
+    """The collections and their topics: what the lake tables are made from. Dagster does not materialize
+    them.
+    """
     specs = []
     for name in source.collections:
         specs.append(
@@ -133,7 +136,7 @@ def _lake_specs(source: Source, settings: Settings, name: str) -> list[dg.AssetS
         dg.AssetSpec(
             changes,
             deps=[topic_key(source, name)],
-            description=f"Every change of `{source.database}.{name}`, append-only, in the order of its topic.",
+            description=f"Every change of `{source.database}.{name}`, append-only, in its topic's order.",
             group_name=source.name,
             kinds={"delta"},
             metadata=_static(source, settings, name, Kind.CHANGELOG),

@@ -1,7 +1,7 @@
 """Asset checks: the proof of each collection, as Dagster shows it.
 
-Three verdicts: pass; fail (severity ERROR); unknown (not passed, severity WARN, with its reason). An unknown is
-never shown as passed: what could not be checked is not known to be right.
+Three verdicts: pass; fail (severity ERROR); unknown (not passed, severity WARN, with its reason). An unknown
+is never shown as passed: what could not be checked is not known to be right.
 """
 
 import time

@@ -1,8 +1,8 @@
 """One staying run a source at a time.
 
-The fence is for a hand-over without a gap, not for correctness: a successor starts up, waits here, and goes on the
-moment its predecessor has committed. The predecessor, out of time, goes on until somebody waits here, however long that
-one takes to start. Two runs past the fence would only do the same work twice.
+The fence is for a hand-over without a gap, not for correctness: a successor starts up, waits here, and goes
+on the moment its predecessor has committed. The predecessor, out of time, goes on until somebody waits here,
+however long that one takes to start. Two runs past the fence would only do the same work twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What Dagster gets to know of the commits: materializations, thinned.
 
-A commit a second would fill Dagster's event log (12–15 KB each): a table is recorded at its first commit, then at
-intervals, and at the end of the run.
+A commit a second would fill Dagster's event log (12–15 KB each): a table is recorded at its first commit,
+then at intervals, and at the end of the run.
 """
 
 from __future__ import annotations

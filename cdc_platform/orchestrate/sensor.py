@@ -1,10 +1,10 @@
 """The sensor that keeps one run per source alive while there is something to read.
 
-One list-offsets call a tick. It starts no run per batch and moves no cursor of record: the tables' offsets are the
-truth, and a run that is requested twice waits at the fence and finds nothing left to do.
+One list-offsets call a tick. It starts no run per batch and moves no cursor of record: the tables' offsets
+are the truth, and a run that is requested twice waits at the fence and finds nothing left to do.
 
-A run that is nearly out of time gets its successor before it ends, always with all of the source's tables: a table
-that happens to be caught up at this tick would otherwise stay without a run until the next one.
+A run that is nearly out of time gets its successor before it ends, always with all of the source's tables: a
+table that happens to be caught up at this tick would otherwise stay without a run until the next one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def decide(
     tired: set[str],
     now: float,
 ) -> tuple[dg.RunRequest | None, str]:
-    """A request for a run of all tables that are not ``tired``, or None and why not. ``now``: epoch seconds."""
+    """A request for a run of all tables that are not ``tired``, or None and why not. ``now``: epoch
+    seconds.
+    """
     runs = instance.get_run_records(
         dg.RunsFilter(statuses=BUSY, tags={SOURCE_TAG: source.name, MODE_TAG: "stay"}), limit=10
     )

@@ -3,8 +3,8 @@
 Invariants
 - A batch is the concatenation of what was put, in order: its ranges join up without gap or overlap.
 - Held bytes are bounded by the reader, which pauses a topic whose inbox is ``full``.
-- A batch is due by rows, by bytes, or by the age of its first row. An advance without rows waits longer: it is
-  committed only so that a caught-up table stands at the topic's end.
+- A batch is due by rows, by bytes, or by the age of its first row. An advance without rows waits longer: it
+  is committed only so that a caught-up table stands at the topic's end.
 """
 
 from __future__ import annotations

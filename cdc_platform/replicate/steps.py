@@ -145,7 +145,7 @@ def _commit(
     replica: Replica, kind: Kind, handle: Handle, rows: pl.DataFrame, advance: Ranges, rows_in: int
 ) -> Receipt:
     started = replica.now()
-    applied = {op: n for op, n in rows.group_by(columns.OPERATION).len().sort(columns.OPERATION).iter_rows()}
+    applied = dict(rows.group_by(columns.OPERATION).len().sort(columns.OPERATION).iter_rows())
     before = _lag(rows, started)
     info = {
         RANGES: describe(advance),
@@ -176,8 +176,8 @@ def _commit(
 def _beyond(committed: Offsets, ranges: Ranges, *, where: str) -> dict[int, Range]:
     """The part of the ranges that the table has not committed.
 
-    Raises Conflict if the table stands before the batch: somebody moved it back, so the rows in between must be
-    read again first.
+    Raises Conflict if the table stands before the batch: somebody moved it back, so the rows in between must
+    be read again first.
     """
     fresh = {}
     for partition, covered in ranges.items():

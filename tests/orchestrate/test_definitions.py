@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -50,7 +51,7 @@ def test_the_lineage_runs_from_the_collection_to_the_current_state(
     graph = repository.asset_graph
     path = ["mongodb/shop/orders", "kafka/shop/orders", "delta/shop/orders_changes", "delta/shop/orders"]
     keys = [dg.AssetKey.from_user_string(text) for text in path]
-    for upstream, downstream in zip(keys, keys[1:], strict=False):
+    for upstream, downstream in pairwise(keys):
         assert graph.get(downstream).parent_keys == {upstream}
 
 

@@ -1,4 +1,6 @@
-"""Dagster as people drive it: `dagster asset materialize`, its checks, its exit codes; the demo from end to end."""
+"""Dagster as people drive it: `dagster asset materialize`, its checks, its exit codes; the demo from end to
+end.
+"""
 
 from __future__ import annotations
 
