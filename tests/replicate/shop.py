@@ -29,6 +29,7 @@ def replica(
     changelog: LakeTable | None = None,
     current: LakeTable | None = None,
     kinds: frozenset[Kind] = frozenset(Kind),
+    attempts: int = ATTEMPTS,
     **limits: Any,
 ) -> Replica:
     return Replica(
@@ -40,7 +41,7 @@ def replica(
         limits=Limits(**limits),
         kinds=kinds,
         retrying=Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(attempts),
             wait=wait_none(),
             retry=retry_if_exception_type(Transient),
             reraise=True,

@@ -316,7 +316,7 @@ def test_a_table_may_want_one_kind_only(log: WatchedLog, kind: Kind) -> None:
 
 def test_two_drains_of_the_same_tables_write_everything_once(log: WatchedLog) -> None:
     fill(log, 60)
-    replicas = tables(log, batch_rows=7)
+    replicas = tables(log, batch_rows=7, attempts=200)
     with (
         Drain(replicas, log, Until(caught_up=True)) as one,
         Drain(replicas, log, Until(caught_up=True)) as two,

@@ -181,7 +181,7 @@ def test_a_writer_that_was_overtaken_reads_the_offsets_again(log: MemoryLog) -> 
     log.write(TOPIC, 0, created("c"))
     rival = read(log)
     tables: list[Replica] = []
-    overtaken = []
+    overtaken: list[bool] = []
 
     def overtake() -> None:
         if not overtaken:
