@@ -230,6 +230,8 @@ class Drain:
             lane.appended.set()
 
     def _merge(self, lane: _Lane) -> None:
+        # A predecessor may have left the current state behind its changelog: the first look is at once.
+        lane.appended.set()
         pause = 0.0
         try:
             while not lane.ended.wait(timeout=pause):
