@@ -23,6 +23,9 @@ CITIES = ("Aarhus", "Bergen", "Chur", "Düsseldorf", "Évora", "Ferrara", "Göte
 SHARES = {"orders": 0.6, "customers": 0.3, "products": 0.1}
 """How documents and changes spread over the collections."""
 
+BURST = 200
+"""Most changes in one bulk write: writers that fell behind do not make up for it at once."""
+
 TICK = 0.02
 """Seconds between two bulk writes."""
 
@@ -50,7 +53,7 @@ class Shop:
         """About ``rate`` changes per second for that long, counted by operation in ``done``."""
         began = time.monotonic()
         while (passed := time.monotonic() - began) < seconds and not stop.is_set():
-            due = int(passed * rate) - done.total()
+            due = min(BURST, int(passed * rate) - done.total())
             if due > 0:
                 self._write(due, done)
             stop.wait(TICK)
