@@ -13,7 +13,7 @@ from cdc_platform.connect.client import Applied, ConnectClient
 from cdc_platform.connect.config import connector_config
 from cdc_platform.connect.deploy import deploy
 from cdc_platform.connect.prepare import prepare
-from cdc_platform.connect.status import State
+from cdc_platform.connect.status import Progress, State
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.source import MARKERS, Capture, Source
 from cdc_platform.local import artifacts, libraries
@@ -53,6 +53,7 @@ def test_what_is_there_already_is_read_first(
     source = declare("orders", partitions=1)
     mongo[source.database].orders.insert_one({"_id": 1})
     deploy(source, connect)
+    eventually(lambda: connect.progress(source.connector) is Progress.STREAM)
     mongo[source.database].orders.insert_one({"_id": 2})
     assert [r.event["op"] for r in events(stack, source, "orders", 2)] == ["r", "c"]
 
