@@ -139,9 +139,13 @@ def _client() -> ConnectClient:
 
 def _table(found: Sequence[ConnectorStatus], missing: Sequence[str] = ()) -> Table:
     from cdc_platform.cli.output import grid
+    from cdc_platform.connect.status import failure
+
+    def why(trace: str) -> str:
+        return failure(trace) if trace else ""
 
     rows = [(name, "", "NOT DEPLOYED", "", "") for name in missing]
     for each in found:
-        rows.append((each.name, "", each.state.value, each.worker, each.trace))
-        rows += [("", str(task.id), task.state.value, task.worker, task.trace) for task in each.tasks]
+        rows.append((each.name, "", each.state.value, each.worker, why(each.trace)))
+        rows += [("", str(task.id), task.state.value, task.worker, why(task.trace)) for task in each.tasks]
     return grid(("CONNECTOR", "TASK", "STATE", "WORKER", ""), rows)

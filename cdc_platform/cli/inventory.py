@@ -28,11 +28,12 @@ PATIENCE: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class KafkaState:
-    """``error``: why the lag could not be had, otherwise empty."""
+    """``error``: why the lag could not be had, otherwise empty. ``missing``: topics that do not exist."""
 
     bootstrap: str
     reachable: bool
     error: str = ""
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def _ask_kafka(settings: Settings, sources: Sequence[Source]) -> tuple[KafkaStat
         topics = _Topics(streams, log.ends(list(streams.values())))
     except Transient as error:
         return KafkaState(settings.kafka_bootstrap, reachable=False, error=str(error)), _Topics({}, {})
-    return KafkaState(settings.kafka_bootstrap, reachable=True), topics
+    missing = tuple(topic for topic in wanted if topic not in streams)
+    return KafkaState(settings.kafka_bootstrap, reachable=True, missing=missing), topics
 
 
 def _tables(settings: Settings, sources: Sequence[Source], topics: _Topics) -> Iterator[TableState]:

@@ -42,6 +42,8 @@ def tables(
     out.show(document, *shown)
     if found.kafka.error:
         out.say(f"lag is unknown: {found.kafka.error}")
+    if found.kafka.missing:
+        out.say(f"no topic {', '.join(found.kafka.missing)}; the source is deployed by: cdc connector apply")
     broken = [each for each in found.tables if each.problem]
     for each in broken:
         out.say(f"{each.name} ({each.kind}): {each.problem}")
