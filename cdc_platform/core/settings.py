@@ -14,7 +14,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CDC_", frozen=True)
 
     kafka_bootstrap: str = Field(default="127.0.0.1:29092", description="Kafka's bootstrap servers.")
-    connect_url: str = Field(default="http://127.0.0.1:28083", description="Kafka Connect's REST address.")
+    connect_url: str = Field(
+        default="http://127.0.0.1:28083", pattern="^https?://", description="Kafka Connect's REST address."
+    )
     lake_root: Path = Field(default=Path(".cdc/lake"), description="Folder that holds the lake tables.")
     state_dir: Path = Field(default=Path(".cdc"), description="Folder for locks and the local stack.")
     run_seconds: float = Field(
