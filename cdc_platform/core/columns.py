@@ -41,3 +41,16 @@ METADATA: Final = pl.Schema(
 """Every changelog and current row carries these. ``_key`` is the source key as canonical JSON text with its
 BSON type, so that 1 and "1" are two keys. ``_cdc_timestamp`` is the source's commit time. ``_cdc_position``
 orders events of one source; its ``ord`` is -1 for rows of an initial snapshot, which have no position."""
+
+MEANINGS: Final = {
+    KEY: 'The document\'s _id as canonical JSON, with its type: 1 and "1" are two keys.',
+    OPERATION: "c inserted, u updated, d deleted, r read by a snapshot.",
+    TIMESTAMP: "When the source committed the change.",
+    POSITION: "Cluster time (seconds, order within the second) and order within the transaction.",
+    TOPIC: "The topic the event was read from.",
+    PARTITION: "The partition the event was read from.",
+    OFFSET: "The event's offset in its partition.",
+    INGESTED: "When the row was written.",
+    INGESTED_ON: "The day the row was written, in UTC.",
+}
+"""What each column holds, for people."""

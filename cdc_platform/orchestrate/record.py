@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 import polars as pl
 
+from cdc_platform.core.columns import MEANINGS
 from cdc_platform.core.model import Handle, Kind, Receipt
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
@@ -122,13 +123,15 @@ _NAMES = {"c": "inserted", "u": "updated", "d": "deleted", "r": "read_by_snapsho
 
 def storage_metadata(uri: str, key: dg.AssetKey) -> dict[str, dg.MetadataValue]:
     return {
-        "dagster/uri": dg.MetadataValue.path(uri),
+        "dagster/uri": dg.MetadataValue.text(uri),
         "dagster/table_name": dg.MetadataValue.text(".".join(key.path)),
     }
 
 
 def column_schema(handle: Handle) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(name, _spelled(dtype)) for name, dtype in handle.schema.items()])
+    return dg.TableSchema(
+        [dg.TableColumn(name, _spelled(dtype), MEANINGS.get(name)) for name, dtype in handle.schema.items()]
+    )
 
 
 def _spelled(dtype: pl.DataType) -> str:
