@@ -13,7 +13,7 @@ from random import Random
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_none
 
-from cdc_platform.core.errors import CdcError, Transient
+from cdc_platform.core.errors import CdcError, Terminal, Transient
 from cdc_platform.core.model import Kind, Limits, Receipt, Records, Stopped
 from cdc_platform.core.offsets import plan
 from cdc_platform.core.ports import LakeTable, LogReader
@@ -74,6 +74,8 @@ class Replicator:
                         self._take(receipt)
         except (Transient, Killed):
             self.reader = self.layout = None
+        except Terminal as error:
+            raise AssertionError(f"no fault here is one that a table stops for: {error}") from error
 
     def _append(self, most: int = 9) -> None:
         stream = self.replica.stream

@@ -150,7 +150,7 @@ def merge_without_fold(replica: Replica) -> Receipt | None:
     ("parts", "broken"),
     [
         (Parts(tables=lambda kind: RebasedTable(f"memory://{kind}")), "delivered event|join up|every event"),
-        (Parts(seen_by=RememberingTable), "delivered event|join up"),
+        (Parts(seen_by=RememberingTable), "delivered event|join up|table stops"),
         (Parts(merge=merge_without_fold), "one row a key"),
         (
             Parts(
