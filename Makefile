@@ -15,17 +15,18 @@ demo: install ## capture a small shop into the lake, prove it, and open the UI (
 	@$(RUN) cdc_platform.demo $(ARGS)
 
 test: install ## every test, on real MongoDB, Kafka and Kafka Connect
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
+	@$(RUN) pytest -m stack $(ARGS)
 
 test-quick: install ## the unit tests
-	@$(RUN) pytest -m "not stack" $(ARGS)
+	@CDC_SIMULATION_SEEDS=150 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
 
 check: install ## format, lint, types, import contracts and unit tests
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@.venv/bin/lint-imports
-	@$(RUN) pytest -q -m "not stack"
+	@CDC_SIMULATION_SEEDS=150 $(RUN) pytest -q -n 2 -m "not stack"
 
 format: install ## format the code
 	@$(RUN) ruff format .
