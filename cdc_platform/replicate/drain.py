@@ -153,15 +153,23 @@ class Drain:
         out.
         """
         lanes = {topic: lane for topic, lane in self._lanes.items() if not lane.ended.is_set()}
-        available = self._log.available([lane.replica.stream for lane in lanes.values()])
+        # The tables first: another writer may move one past ends that were read before it was opened.
+        committed = {topic: at for topic, lane in lanes.items() if (at := self._committed(lane)) is not None}
+        available = self._log.available([lanes[topic].replica.stream for topic in committed])
         starts = {}
-        for topic, lane in lanes.items():
+        for topic, at in committed.items():
             try:
-                committed = lane.replica.changelog.open(lane.replica.stream).offsets
-                starts[topic] = (committed, ends_of(plan(lane.replica.stream, committed, available[topic])))
+                starts[topic] = (at, ends_of(plan(lanes[topic].replica.stream, at, available[topic])))
             except CdcError as error:
-                self._fail(lane, Kind.CHANGELOG, error)
+                self._fail(lanes[topic], Kind.CHANGELOG, error)
         return starts
+
+    def _committed(self, lane: _Lane) -> Offsets | None:
+        try:
+            return lane.replica.changelog.open(lane.replica.stream).offsets
+        except CdcError as error:
+            self._fail(lane, Kind.CHANGELOG, error)
+            return None
 
     def _feed(self, starts: Mapping[str, tuple[Offsets, Offsets]]) -> None:
         positions = {topic: dict(committed) for topic, (committed, _) in starts.items()}
