@@ -70,6 +70,12 @@ def load_records(directory: Path) -> dict[str, ProcessRecord]:
     return {record.name: record for record in sorted(records, key=lambda record: record.create_time)}
 
 
+def forget(record: ProcessRecord, directory: Path) -> None:
+    """Remove what was written down about a process that has ended, and its zombie if it is a child."""
+    reap(record)
+    (directory / f"{record.name}.json").unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """What to run. `env` is added to the owner's environment."""

@@ -144,7 +144,7 @@ def test_connect_offers_debezium_and_an_ephemeral_stack_leaves_no_data(
 
 
 def test_a_killed_owner_leaves_no_process(tmp_path: Path, owner: subprocess.Popen[str]) -> None:
-    stack_id = Stack(tmp_path)._state().stack_id
+    stack_id = Stack(tmp_path).stack_id
     wait_until(lambda: len(sweep.members(stack_id)) == 5)  # `extra` has a child
     processes = sweep.members(stack_id)
     recorded = load_records(tmp_path / "run")
@@ -179,7 +179,7 @@ def test_a_second_owner_is_told_of_the_first(
 
 
 def test_a_terminated_owner_ends_in_order(tmp_path: Path, owner: subprocess.Popen[str]) -> None:
-    processes = sweep.members(Stack(tmp_path)._state().stack_id)
+    processes = sweep.members(Stack(tmp_path).stack_id)
     owner.terminate()
     assert owner.wait(timeout=90) == 128 + signal.SIGTERM
     assert not any(map(sweep.alive, processes))
@@ -194,7 +194,7 @@ def test_an_owner_ends_with_its_parent(tmp_path: Path) -> None:
     assert parent.stdout is not None
     with parent.stdout as output:
         assert output.readline() == "up\n"
-    processes = [*psutil.Process(parent.pid).children(), *sweep.members(Stack(tmp_path)._state().stack_id)]
+    processes = [*psutil.Process(parent.pid).children(), *sweep.members(Stack(tmp_path).stack_id)]
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     wait_until(lambda: not any(map(sweep.alive, processes)))
@@ -217,7 +217,7 @@ def test_a_detached_stack_outlives_its_command_and_refuses_an_owner(
         assert {status.state for status in stack.status()} == {ServiceState.UP}
     finally:
         stack.down()
-    assert sweep.members(stack._state().stack_id) == []
+    assert sweep.members(stack.stack_id) == []
     stack.reset()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["owner.lock", "stack.lock"]
 
