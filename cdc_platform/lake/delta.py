@@ -68,12 +68,10 @@ class DeltaLakeTable:
         return _handle(table, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
-        """The newest version for looking at, whatever topic fills it, and its row count (from file
-        footers).
-        """
+        """The newest version for looking at, whatever topic fills it, and its row count, as the log has it."""
         table = DeltaTable(self.uri)
         handle = Handle(table.version(), _schema(table), {})
-        return handle, self._scan(table).select(pl.len()).collect().item()
+        return handle, int(_actions(table)["num_records"].sum())
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
@@ -258,9 +256,14 @@ def _predicate(rows: pl.DataFrame) -> str:
     return f"t.`{KEY}` = s.`{KEY}` AND t.`{KEY}` >= {text(low)} AND t.`{KEY}` <= {text(high)}"
 
 
+def _actions(table: DeltaTable) -> pl.DataFrame:
+    """The data files of this version: path, num_records, and the statistics of their columns."""
+    return pl.DataFrame(pa.table(table.get_add_actions(flatten=True)))
+
+
 def _files(table: DeltaTable, ranges: Ranges | None) -> list[str]:
     """Data files that may hold rows of the ranges, by their statistics; without statistics, they may."""
-    files = pl.DataFrame(pa.table(table.get_add_actions(flatten=True)))
+    files = _actions(table)
     names = {f"{side}.{column}" for side in ("min", "max") for column in (PARTITION, OFFSET)}
     if ranges is None or not names <= set(files.columns):
         return files["path"].to_list()
