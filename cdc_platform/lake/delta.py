@@ -68,7 +68,7 @@ class DeltaLakeTable:
         return _handle(table, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
-        """The newest version for looking at, whatever topic fills it, and its row count, as the log has it."""
+        """The newest version for looking at, whatever topic fills it, and its rows, by the log."""
         table = DeltaTable(self.uri)
         handle = Handle(table.version(), _schema(table), {})
         return handle, int(_actions(table)["num_records"].sum())

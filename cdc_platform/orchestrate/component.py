@@ -12,6 +12,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.assets import lake_assets, upstream_assets
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.sensor import keep_draining
+from cdc_platform.orchestrate.upkeep import upkeep_job
 
 
 class CdcSource(dg.Component):
@@ -42,7 +43,7 @@ class CdcSource(dg.Component):
         return dg.Definitions(
             assets=[*upstream_assets(self.source), lake],
             asset_checks=checks,
-            jobs=[job],
+            jobs=[job, upkeep_job(self.source, settings)],
             sensors=[keep_draining(self.source, settings)],
             executor=dg.in_process_executor,
         )

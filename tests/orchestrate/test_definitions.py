@@ -64,6 +64,10 @@ def test_every_current_table_has_the_checks_of_its_proof(repository: dg.Reposito
     }
 
 
+def test_a_source_has_a_job_for_its_proof_and_one_for_its_upkeep(repository: dg.RepositoryDefinition) -> None:
+    assert {"verify_shop", "upkeep_shop"} <= set(repository.job_names)
+
+
 def test_the_sensor_is_on_from_the_start(repository: dg.RepositoryDefinition) -> None:
     sensor = repository.get_sensor_def("drain_shop")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING

@@ -1,0 +1,47 @@
+"""Compaction and vacuum change files, and nothing that a reader or a writer relies on."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.model import Kind
+from cdc_platform.core.offsets import Range, Stream
+from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.upkeep import tidy
+from tests.lake.rows import frame, row
+
+STREAM = Stream("cluster", "topic", "id", 1)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_many_small_files_become_one_with_the_same_rows_and_offsets(tmp_path: Path, kind: Kind) -> None:
+    table = DeltaLakeTable(tmp_path / "table", kind)
+    write = table.append if kind is Kind.CHANGELOG else table.merge
+    for offset in range(20):
+        handle = table.open(STREAM)
+        write(handle, frame([row(0, offset, f"k{offset}")]), {0: Range(offset, offset + 1)}, {})
+    before = table.rows().collect().sort("_kafka_offset")
+    done = tidy(tmp_path / "table")
+    assert done.files_before > done.files_after == 1
+    assert table.open(STREAM).offsets == {0: 20}
+    assert table.rows().collect().sort("_kafka_offset").equals(before)
+    assert DeltaTable(table.uri).version() > 0
+
+
+def test_files_of_old_versions_go_after_their_retention_alone(tmp_path: Path) -> None:
+    table = DeltaLakeTable(tmp_path / "table", Kind.CURRENT)
+    for offset in range(5):
+        table.merge(
+            table.open(STREAM), frame([row(0, offset, f"k{offset}")]), {0: Range(offset, offset + 1)}, {}
+        )
+    assert tidy(tmp_path / "table").removed == 0
+    assert tidy(tmp_path / "table", retention_hours=0).removed > 0
+    assert table.rows().select(pl.len()).collect().item() == 5
+
+
+def test_a_table_that_is_not_there_is_one_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(Transient, match="could not be compacted"):
+        tidy(tmp_path / "nothing")
