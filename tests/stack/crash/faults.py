@@ -1,0 +1,67 @@
+"""Writers with a mistake, for the tests that show that the oracle finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+
+from cdc_platform.core.model import Handle
+from cdc_platform.core.offsets import Ranges, Stream
+from cdc_platform.core.ports import LakeTable
+from cdc_platform.replicate import Replica
+
+
+class _Through:
+    """A lake table that passes everything on."""
+
+    def __init__(self, table: LakeTable) -> None:
+        self._table = table
+
+    @property
+    def uri(self) -> str:
+        return self._table.uri
+
+    def exists(self) -> bool:
+        return self._table.exists()
+
+    def open(self, stream: Stream) -> Handle:
+        return self._table.open(stream)
+
+    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        return self._table.append(self._base(handle), rows, advance, info)
+
+    def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        return self._table.merge(self._base(handle), rows, advance, info)
+
+    def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
+        return self._table.read(handle, ranges)
+
+    def _base(self, handle: Handle) -> Handle:
+        return handle
+
+
+class Reopening(_Through):
+    """Writes to the newest version instead of the one whose offsets were read: the classical mistake."""
+
+    def _base(self, handle: Handle) -> Handle:
+        token = handle.token
+        assert isinstance(token, tuple)
+        return self.open(token[1])
+
+
+class Losing(_Through):
+    """Moves the changelog's offsets past a row that it does not write."""
+
+    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        return super().append(handle, rows.head(-1), advance, info)
+
+
+FAULTS: Final[Mapping[str, type[_Through]]] = {"reopening": Reopening, "losing": Losing}
+
+
+def with_fault(replica: Replica, fault: str) -> Replica:
+    table = FAULTS[fault]
+    return replace(replica, changelog=table(replica.changelog), current=table(replica.current))

@@ -1,0 +1,90 @@
+"""A captured shop whose people change it, and proof that the lake of a test followed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+from cdc_platform.core.model import Kind, Limits
+from cdc_platform.core.source import Source
+from cdc_platform.demo.shop import Shop
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.local.stack import Stack
+from cdc_platform.platform import lake_table
+from cdc_platform.verify.verdict import Verdict
+from tests.stack.conftest import eventually
+from tests.stack.crash import oracle
+from tests.stack.lake import Lake
+
+QUICK = Limits(batch_rows=500, changelog_age=0.1, current_age=0.2, current_rows=2_000)
+"""Many small commits: many moments to be killed in."""
+
+
+class Shopping:
+    """``source``: captured, with the shop's collections."""
+
+    def __init__(self, stack: Stack, source: Source, shop: Shop) -> None:
+        self._stack = stack
+        self._log = KafkaLog(stack.endpoints.kafka_bootstrap)
+        self.source = source
+        self.shop = shop
+
+    def burst(self, documents: int = 60) -> None:
+        """New documents and changes of old ones, in every collection; returns when Kafka has some of each."""
+        before = self._ends()
+        self.shop.load(documents, lambda _: None)
+        done = Counter[str]()
+        self.shop.change(5_000, 0.05, Event(), done)
+        eventually(lambda: all(end > before[topic] for topic, end in self._ends().items()))
+
+    @contextmanager
+    def open(self, rate: int) -> Iterator[Counter[str]]:
+        """About ``rate`` changes a second while the context lasts, counted."""
+        done, stop = Counter[str](), Event()
+        people = Thread(target=self.shop.change, args=(rate, float("inf"), stop, done), name="people")
+        people.start()
+        try:
+            yield done
+        finally:
+            stop.set()
+            people.join()
+
+    def lake(self, root: Path, limits: Limits = QUICK) -> Lake:
+        """An empty lake for this shop."""
+        return Lake(self._stack, self.source.model_copy(update={"limits": limits}), root)
+
+    def assert_followed(self, lake: Lake) -> dict[str, int]:
+        """The lake holds every delivered record exactly once and equals the source.
+
+        The proof drains what is left; it ends when everything captured so far has passed. Returns the number
+        of records by collection.
+        """
+        records = {}
+        for collection in self.source.collections:
+            result = lake.prove(collection)
+            assert result.verdict is Verdict.PASS, result.text
+            expected = oracle.delivered(lake.settings.kafka_bootstrap, self.source.topic(collection))
+            found = oracle.held(folder(lake, collection, Kind.CHANGELOG))
+            assert not (differing := oracle.difference(expected, found)), f"{collection}: {differing}"
+            assert self.same(lake, collection)
+            for kind in Kind:
+                assert not (back := oracle.steps_back(folder(lake, collection, kind))), f"went back: {back}"
+            records[collection] = expected.height
+        return records
+
+    def same(self, lake: Lake, collection: str) -> bool:
+        """Whether the current table has the source's documents, as they are now."""
+        documents = oracle.documents(self.shop.database, collection)
+        return documents == oracle.rows(folder(lake, collection, Kind.CURRENT), collection)
+
+    def _ends(self) -> dict[str, int]:
+        streams = self._log.streams([self.source.topic(name) for name in self.source.collections])
+        assert len(streams) == len(self.source.collections)
+        return {topic: sum(ends.values()) for topic, ends in self._log.ends(list(streams.values())).items()}
+
+
+def folder(lake: Lake, collection: str, kind: Kind) -> Path:
+    return Path(lake_table(lake.settings, lake.source, collection, kind).uri)
