@@ -221,6 +221,15 @@ def test_a_writer_that_opens_the_current_table_again_takes_it_back(
         shopping.assert_followed(lake)
 
 
+def test_a_writer_killed_between_its_rows_and_their_offsets_doubles_rows(
+    shopping: Shopping, lake: Lake, processes: Children
+) -> None:
+    killed = processes.writer("--once", "--table", "orders", "--fault", "splitting")
+    assert killed.ended() == -signal.SIGKILL, killed.output
+    with pytest.raises(AssertionError, match="doubled"):
+        shopping.assert_followed(lake)
+
+
 def test_a_writer_that_moves_its_offsets_past_a_row_loses_it(
     shopping: Shopping, lake: Lake, processes: Children
 ) -> None:

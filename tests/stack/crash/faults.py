@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -59,7 +61,21 @@ class Losing(_Through):
         return super().append(handle, rows.head(-1), advance, info)
 
 
-FAULTS: Final[Mapping[str, type[_Through]]] = {"reopening": Reopening, "losing": Losing}
+class Splitting(_Through):
+    """Commits the changelog's rows first and their offsets afterwards; is killed in between."""
+
+    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+        del advance  # would be committed next
+        super().append(handle, rows, {}, info)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
+FAULTS: Final[Mapping[str, type[_Through]]] = {
+    "reopening": Reopening,
+    "losing": Losing,
+    "splitting": Splitting,
+}
 
 
 def with_fault(replica: Replica, fault: str) -> Replica:
