@@ -1,13 +1,14 @@
-"""Make the virtual environment that everything else runs in: `python3 cdc_platform/local/bootstrap.py
-[--venv .venv]`.
+"""Make the virtual environment that everything else runs in. Run by its path, before anything is installed.
 
-Run by its path, before anything is installed. Invariants:
+Invariants:
 
-* Standard library only, and syntax that Python 3.8 reads: an old interpreter gets a sentence, not a
-  traceback.
+* Standard library and syntax of Python 3.8 only: an old interpreter gets a sentence, not a traceback.
 * What is installed is what `requirements.txt` says, hash for hash.
 * The stamp in the environment is written last. So a run that was interrupted is repeated, and a run that
-  has nothing to do ends at once. Two runs at a time take turns.
+  has nothing to do ends at once.
+* Two runs at a time take turns. A turn ends when the last process that it started has: the lock is inherited,
+  so that a run that was killed leaves no pip at work in the environment that the next run makes.
+* Without network it says so in seconds; a connection that breaks off on the way is tried again.
 """
 
 from __future__ import annotations
@@ -23,16 +24,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 OLDEST = (3, 11)
 NEEDED_MB = 4000
 STAMP = "cdc-platform.stamp"
+ATTEMPTS = 3
+HASTE = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "10"}
+"""Unless set otherwise: pip's own patience, without any network, is minutes."""
+# Not by pip, which uses one processor. What cannot be compiled (templates) may stay as it is.
+COMPILE = "import compileall as c, sysconfig as s; c.compile_dir(s.get_path('purelib'), quiet=2, workers=0)"
+NO_CONNECTION = "there is no connection to the package index"
 
-_STEP = re.compile(r"^(Collecting|Installing collected)\b")
 _NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Network is unreachable|"
-    r"Temporary failure in name resolution|ConnectTimeoutError|ReadTimeoutError|ProxyError|Connection refused"
+    r"Temporary failure in name resolution|ConnectTimeoutError|ReadTimeoutError|ProxyError|"
+    r"Connection refused|IncompleteRead|Connection broken|ConnectionResetError|RemoteDisconnected"
 )
+_FETCHED = re.compile(r"^\s+(Downloading|Using cached) ", re.MULTILINE)
 _NO_TRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|SSLError")
 _NO_SPACE = re.compile(r"No space left on device|Errno 28")
 _ERROR = re.compile(r"^\s*((?:ERROR|\w+Error): .*)", re.MULTILINE)
@@ -43,6 +52,10 @@ class Problem(Exception):
     """A sentence for the person at the terminal: what is wrong, and what to do."""
 
 
+class Interrupted(Problem):
+    """The connection broke off: what was had before may be had again."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 if the environment is ready."""
     parser = argparse.ArgumentParser(description="Make the virtual environment of the CDC platform.")
@@ -50,11 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         bootstrap(Path(__file__).resolve().parents[2], options.venv.absolute())
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         print("setup: " + str(problem), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("setup: interrupted; run it again to go on", file=sys.stderr)
+        print("setup: interrupted; run it again", file=sys.stderr)
         return 130
     return 0
 
@@ -68,8 +81,8 @@ def bootstrap(project: Path, venv: Path) -> None:
         return
     check_ensurepip()
     notes = project / ".cdc"
-    for directory in (notes, venv.parent):
-        directory.mkdir(parents=True, exist_ok=True)
+    notes.mkdir(exist_ok=True)
+    venv.parent.mkdir(parents=True, exist_ok=True)
     with open(str(notes / "setup.lock"), "w") as lock:
         wait_for_turn(lock)
         if is_current(venv, stamp):
@@ -122,67 +135,96 @@ def check_disk(directory: Path) -> None:
 
 def install(project: Path, venv: Path, log: Path) -> None:
     """Environment, locked requirements, then the project itself, without dependencies of its own choosing."""
-    python = venv / "bin" / "python"
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    requirements = project / "requirements.txt"
+    # Without dependencies: the file names all; pip would refuse those that another one wants with an extra.
+    locked = ["--progress-bar", "off", "--require-hashes", "--no-deps"]
+    fetched = log.with_name("setup-packages")
+    source = []
     if not is_complete(venv):
         say("making " + str(venv))
         # --clear: half an environment, or one of another Python, is not a start.
-        run([sys.executable, "-m", "venv", "--clear", str(venv)], log, "the environment could not be made")
+        run([[sys.executable, "-m", "venv", "--clear", str(venv)]], log, "the environment could not be made")
+        fetch([*pip, "download", *locked], requirements, fetched, log)
+        source = ["--no-index", "--find-links", str(fetched)]
     (venv / STAMP).unlink(missing_ok=True)
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-    pip += ["--progress-bar", "off"]
-    requirements = project / "requirements.txt"
-    total = len(re.findall(r"^[A-Za-z0-9]", requirements.read_text(), re.MULTILINE))
-    say(f"installing {total} packages; the details go to {log}")
-    # Without dependencies: the file names all of them;
-    # pip would refuse those that another one wants with an extra.
-    locked = [*pip, "--require-hashes", "--no-deps", "-r", str(requirements)]
-    run(locked, log, "the packages could not be installed", total)
+    say("installing them" if source else "installing what has changed")
+    everything = [*pip, "install", "--no-compile", *locked, *source, "-r", str(requirements)]
+    run([everything], log, "the packages could not be installed")
     (venv / STAMP).write_text(interpreter() + "\n")
+    shutil.rmtree(str(fetched), ignore_errors=True)
     say("installing the project")
-    # The build tools come from the lock where it has them; else pip fetches them for this one step.
-    names = requirements.read_text()
-    isolation = [] if "editables==" not in names or "hatchling==" not in names else ["--no-build-isolation"]
-    itself = [*pip, "--no-deps", *isolation, "-e", str(project)]
-    run(itself, log, "the project could not be installed")
+    # The build tools are in the lock.
+    itself = [*pip, "install", "--no-deps", "--no-build-isolation", "-e", str(project)]
+    run([itself, [pip[0], "-c", COMPILE]], log, "the project could not be installed")
 
 
-def run(argv: list[str], log: Path, failure: str, total: int = 0) -> None:
-    """Run a program, its output in the log, a short line for each step on the terminal. Raises `Problem`."""
-    ticker = Ticker()
-    collected = 0
-    with open(str(log), "a", encoding="utf-8") as file:
-        file.write("\n$ " + " ".join(argv) + "\n")
-        start = file.tell()
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
+def fetch(download: list[str], requirements: Path, target: Path, log: Path) -> None:
+    """Fetch all packages, a share to each processor: pip takes one after another, and mostly computes."""
+    packages = packages_of(requirements.read_text())
+    count = min(4, os.cpu_count() or 1)
+    target.mkdir(exist_ok=True)
+    commands = []
+    for number in range(count):
+        share = target / f"share-{number}.txt"
+        share.write_text("".join(packages[number::count]))
+        commands.append([*download, "-d", str(target), "-r", str(share)])
+    say(f"fetching {len(packages)} packages; the details go to {log}")
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            for line in process.stdout or ():
-                file.write(line)
-                file.flush()
-                if line.startswith("Collecting"):
-                    collected += 1
-                if total and _STEP.match(line):
-                    ticker.show(progress(line, collected, total))
-            code = process.wait()
+            run(commands, log, "the packages could not be fetched", len(packages))
+            return
+        except Interrupted:
+            if attempt == ATTEMPTS:
+                raise
+            say("the connection broke off; going on")
+
+
+def packages_of(requirements: str) -> list[str]:
+    """The text of a requirements file in pieces: each package with its hashes."""
+    return re.findall(r"^[A-Za-z0-9].*\n?(?:[ \t]+.*\n?)*", requirements, re.MULTILINE)
+
+
+def run(commands: list[list[str]], log: Path, failure: str, total: int = 0) -> None:
+    """Run programs side by side, their output in the log, and a line on the terminal every five seconds.
+
+    Raises `Problem`, or `Interrupted` if there was a connection and then none.
+    """
+    collected, started, shown = 0, time.monotonic(), 0.0
+    with open(str(log), "a", encoding="utf-8") as file:
+        file.writelines("\n$ " + " ".join(argv) + "\n" for argv in commands)
+        start = file.tell()
+        processes: list[subprocess.Popen[bytes]] = []
+        reader, writer = os.pipe()
+        try:
+            with open(reader, encoding="utf-8", errors="replace") as output:
+                with open(writer, "wb") as sink:
+                    for argv in commands:
+                        processes.append(launch(argv, sink))
+                for line in output:
+                    file.write(line)
+                    file.flush()
+                    seconds = time.monotonic() - started
+                    if line.startswith("Collecting"):
+                        collected += 1
+                        if seconds - shown >= 5:
+                            say(f"{collected} of {total} ({seconds:.0f} s)")
+                            shown = seconds
+            codes = [process.wait() for process in processes]
         finally:
-            process.kill()
-            process.wait()
-            finish_line()
-    if code != 0:
-        raise Problem(explain(failure, log.read_text(encoding="utf-8", errors="replace")[start:], log))
+            for process in processes:
+                process.kill()
+                process.wait()
+    if any(codes):
+        told = log.read_bytes()[start:].decode("utf-8", errors="replace")
+        reason = explain(failure, told, log)
+        raise Interrupted(reason) if NO_CONNECTION in reason and _FETCHED.search(told) else Problem(reason)
 
 
-def progress(line: str, collected: int, total: int) -> str:
-    """One line of pip, as one for a person."""
-    if line.startswith("Installing"):
-        return f"{total}/{total} unpacking"
-    return f"{min(collected, total)}/{total} {re.split('[=<>~!;[ ]', line.split()[1])[0]}"
+def launch(argv: list[str], sink: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a program that writes into the sink. It inherits the lock, and nothing else."""
+    environment, nothing = {**HASTE, **os.environ}, subprocess.DEVNULL
+    return subprocess.Popen(argv, stdin=nothing, stdout=sink, stderr=sink, env=environment, close_fds=False)
 
 
 def explain(failure: str, output: str, log: Path) -> str:
@@ -195,7 +237,7 @@ def explain(failure: str, output: str, log: Path) -> str:
         reason = "the certificate of the package index is not trusted"
         remedy = "if this network has its own certificate authority, name its file in PIP_CERT"
     elif _NO_NETWORK.search(output):
-        reason = "there is no connection to the package index"
+        reason = NO_CONNECTION
         remedy = "connect this machine (HTTPS_PROXY and pip's settings are honoured), run it again"
     else:
         errors = _ERROR.findall(output)
@@ -233,13 +275,14 @@ def stamp_of(venv: Path) -> str:
         return ""
 
 
-def wait_for_turn(lock: object) -> None:
-    """Take the lock; say so if somebody else has it."""
+def wait_for_turn(lock: IO[str]) -> None:
+    """Take the lock, for the programs that are started, too; say so if another run has it."""
+    os.set_inheritable(lock.fileno(), True)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         say("waiting for another setup of this environment")
-        fcntl.flock(lock, fcntl.LOCK_EX)  # type: ignore[arg-type]
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def dotted(version: tuple[int, ...]) -> str:
@@ -250,29 +293,6 @@ def dotted(version: tuple[int, ...]) -> str:
 def say(line: str) -> None:
     """A line that stays."""
     print("setup: " + line, flush=True)
-
-
-class Ticker:
-    """Progress: on a terminal one line that is replaced, elsewhere a line every ten seconds."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.shown_at = 0.0
-
-    def show(self, line: str) -> None:
-        """Show where it is."""
-        seconds = time.monotonic() - self.started
-        if sys.stdout.isatty():
-            print(f"\r\x1b[2Ksetup: {line[:60]} ({seconds:.0f} s)", end="", flush=True)
-        elif seconds - self.shown_at >= 10:
-            print(f"setup: {line} ({seconds:.0f} s)", flush=True)
-            self.shown_at = seconds
-
-
-def finish_line() -> None:
-    """Leave the terminal with an empty line."""
-    if sys.stdout.isatty():
-        print("\r\x1b[2K", end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import fcntl
+import re
 import sys
 from pathlib import Path
 
@@ -92,3 +94,35 @@ def test_an_environment_is_current_until_what_it_is_made_from_changes(tmp_path: 
     (tmp_path / "requirements.txt").write_text("a==2\n")
     assert not bootstrap.is_current(venv, bootstrap.digest(tmp_path))
     assert bootstrap.is_complete(venv)
+
+
+def test_every_locked_package_is_fetched_once_with_its_hashes() -> None:
+    text = (SOURCE.parents[2] / "requirements.txt").read_text()
+    packages = bootstrap.packages_of(text)
+    assert "".join(packages) == text
+    assert all(re.match(r"[\w.\[\]-]+==.*\n +--hash=sha256:", package) for package in packages)
+
+
+def test_a_turn_lasts_until_the_programs_of_a_killed_run_have_ended(tmp_path: Path) -> None:
+    path = tmp_path / "setup.lock"
+    with (tmp_path / "log").open("wb") as sink, path.open("w") as lock:
+        bootstrap.wait_for_turn(lock)
+        program = bootstrap.launch([sys.executable, "-c", "import threading; threading.Event().wait()"], sink)
+    with path.open("w") as next_one:  # as after a kill: the run itself has let go
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(next_one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        program.kill()
+        program.wait()
+        fcntl.flock(next_one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_a_connection_brought_before_it_broke_off_is_worth_another_attempt(tmp_path: Path) -> None:
+    words = "print('Collecting a==1\\n  Downloading a.whl (1 kB)\\nIncompleteRead'); raise SystemExit(1)"
+    with pytest.raises(bootstrap.Interrupted, match="no connection to the package index"):
+        bootstrap.run([[sys.executable, "-c", words]], tmp_path / "log", "it failed")
+
+
+def test_one_of_several_programs_that_fails_is_a_failure(tmp_path: Path) -> None:
+    programs = [[sys.executable, "-c", f"raise SystemExit({code})"] for code in (0, 1)]
+    with pytest.raises(Problem, match="it failed"):
+        bootstrap.run(programs, tmp_path / "log", "it failed")

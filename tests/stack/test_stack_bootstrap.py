@@ -21,7 +21,7 @@ def test_a_project_without_network_is_told_so_in_one_message(tmp_path: Path) -> 
     (project / "cdc_platform" / "local" / "bootstrap.py").write_text(SOURCE.read_text())
     (project / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
     (project / "requirements.txt").write_text("absent==1 --hash=sha256:" + "0" * 64 + "\n")
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1", "PATH": "/usr/bin:/bin"}
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PATH": "/usr/bin:/bin"}
     result = subprocess.run(
         [sys.executable, "cdc_platform/local/bootstrap.py"],
         cwd=project,
