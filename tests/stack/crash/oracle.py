@@ -39,6 +39,10 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.missing or self.doubled or self.foreign)
 
+    def __str__(self) -> str:
+        found = {"missing": self.missing, "doubled": self.doubled, "foreign": self.foreign}
+        return ", ".join(f"{len(pairs)} {name} {sorted(pairs)[:5]}" for name, pairs in found.items() if pairs)
+
 
 def delivered(bootstrap: str, topic: str) -> pl.DataFrame:
     """Partition and offset of every committed record from the topic's start to its present end."""
