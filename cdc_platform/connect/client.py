@@ -121,17 +121,18 @@ class ConnectClient:
         """The status once the connector and a task of it run on two looks in a row, in at most 10 looks.
 
         ``before``: the status before the change that is verified. Connect shows that one until the change has
-        reached the task; hence the second look, and a failure equal to ``before`` counts on the last look
-        only. Raises Terminal with the task's own trace if one has failed, Transient if it does not run in the
-        end. A task that runs may still find that MongoDB refuses its stream: it fails later, as
-        ``config`` bounds it; ``progress`` says whether it has come to streaming.
+        reached the task; hence the second look, and the failures of ``before`` count on the last look only.
+        Raises Terminal with the task's own trace if one has failed, Transient if it does not run in the end. A
+        task that runs may still find that MongoDB refuses its stream: it fails later, as ``config`` bounds it;
+        ``progress`` says whether it has come to streaming.
         """
         running = False
         seen = "no such connector"
         for look, pause in zip(range(1, VERIFY_TRIES + 1), _pauses(), strict=False):
             status = self.find(name)
             if status is not None:
-                if status != before or look == VERIFY_TRIES:
+                stale = before is not None and status.failures == before.failures
+                if not stale or look == VERIFY_TRIES:
                     status.require_not_failed(where=self.url)
                 if running and status.is_all(State.RUNNING):
                     return status

@@ -62,6 +62,12 @@ class ConnectorStatus:
         """Whether the connector or any task has failed."""
         return State.FAILED in (self.state, *(task.state for task in self.tasks))
 
+    @property
+    def failures(self) -> frozenset[tuple[str, str]]:
+        """Who has failed, the connector or a task by its number, and with which trace."""
+        own = {("connector", self.trace)} if self.state == State.FAILED else set()
+        return frozenset(own | {(str(t.id), t.trace) for t in self.tasks if t.state == State.FAILED})
+
     def require_not_failed(self, *, where: str) -> None:
         """Raise Terminal with the first failure's own words."""
         if self.state == State.FAILED:
