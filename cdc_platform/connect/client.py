@@ -122,9 +122,9 @@ class ConnectClient:
 
         ``before``: the status before the change that is verified. Connect shows that one until the change has
         reached the task; hence the second look, and the failures of ``before`` count on the last look only.
-        Raises Terminal with the task's own trace if one has failed, Transient if it does not run in the end. A
-        task that runs may still find that MongoDB refuses its stream: it fails later, as ``config`` bounds it;
-        ``progress`` says whether it has come to streaming.
+        Raises Terminal with the task's own trace if one has failed, Transient if it does not run at last.
+        A task that runs may still find that MongoDB refuses its stream: it fails later, as ``config`` bounds
+        it; ``progress`` says whether it has come to streaming.
         """
         running = False
         seen = "no such connector"
