@@ -263,6 +263,7 @@ def test_two_writers_at_once_share_the_work_without_a_failure(
     print(f"{done.total()} changes: {shopping.assert_followed(lake)}")
 
 
+@pytest.mark.timeout(180 + 15 * KILLS)
 def test_random_kills_under_load_lose_and_double_nothing(
     shopping: Shopping, lake: Lake, processes: Children
 ) -> None:
