@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.status import Progress
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
@@ -18,6 +20,7 @@ from cdc_platform.prove import Subject, prove
 from cdc_platform.replicate import Drain, Failure, Outcome, Until
 from cdc_platform.verify.truth import MongoTruth, connect
 from cdc_platform.verify.verdict import Result
+from tests.stack.conftest import eventually
 
 
 class Lake:
@@ -34,7 +37,12 @@ class Lake:
         self._log = KafkaLog(self.settings.kafka_bootstrap)
 
     def deploy(self) -> None:
+        """Capture the source. What is written after this comes from the stream, once; before, a document may
+        come from the snapshot and from the stream.
+        """
         deploy_source(self.settings, self.source)
+        with ConnectClient(self.settings.connect_url) as connect:
+            eventually(lambda: connect.progress(self.source.connector) is Progress.STREAM)
 
     def drain(self, *collections: str) -> list[Outcome]:
         """Everything that is in the topics now."""

@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.status import Progress
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
 from tests.cli import calling
@@ -101,9 +103,12 @@ def test_a_source_goes_from_declared_to_an_up_to_date_lake(shell: Shell, mongo: 
     assert shell.answer("connector", "delete", name, "--yes") == {"deleted": shell.source.connector}
 
 
-def test_a_table_that_fails_is_named_and_holds_no_other_back(shell: Shell, mongo: Mongo) -> None:
+def test_a_table_that_fails_is_named_and_holds_no_other_back(
+    shell: Shell, mongo: Mongo, connect: ConnectClient
+) -> None:
     name, database = shell.source.name, mongo[shell.source.database]
     shell.answer("connector", "apply", name)
+    eventually(lambda: connect.progress(shell.source.connector) is Progress.STREAM)
     database.orders.insert_many([{"_id": 1, "qty": 1}, {"_id": 2, "qty": "many"}])
     database.customers.insert_one({"_id": "ann"})
     eventually(lambda: all(table["lag"] for table in shell.answer("tables")["tables"]))
@@ -121,10 +126,13 @@ def test_a_table_that_fails_is_named_and_holds_no_other_back(shell: Shell, mongo
     assert only.stderr == ""
 
 
-def test_signals_end_staying_runs_after_their_commits(shell: Shell, mongo: Mongo) -> None:
+def test_signals_end_staying_runs_after_their_commits(
+    shell: Shell, mongo: Mongo, connect: ConnectClient
+) -> None:
     name, orders = shell.source.name, mongo[shell.source.database].orders
     words = ("--sources", str(shell.folder), "run", name, "--json")
     shell.answer("connector", "apply", name)
+    eventually(lambda: connect.progress(shell.source.connector) is Progress.STREAM)
     signals = (signal.SIGTERM, signal.SIGINT)
     runs = [calling.process(*words, env=shell.env, cwd=shell.folder) for _ in signals]
     try:

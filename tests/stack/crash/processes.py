@@ -64,9 +64,7 @@ class Child:
     def stopped(self) -> None:
         """Wait until every thread of the process stands still by SIGSTOP."""
         process = psutil.Process(self._process.pid)
-        self.when(
-            lambda: {psutil.Process(t.id).status() for t in process.threads()} == {psutil.STATUS_STOPPED}
-        )
+        self.when(lambda: {_status(t.id) for t in process.threads()} <= {psutil.STATUS_STOPPED, None})
 
     def send(self, sent: signal.Signals) -> None:
         self._process.send_signal(sent)
@@ -129,3 +127,11 @@ def children(source: Source, settings: Settings, logs: Path) -> Iterator[Childre
         yield found
     finally:
         found.end()
+
+
+def _status(thread: int) -> str | None:
+    """None for a thread that has ended since it was listed."""
+    try:
+        return psutil.Process(thread).status()
+    except psutil.NoSuchProcess:
+        return None
