@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 from rich.console import Console
 
@@ -27,6 +27,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.demo.report import Report, TableReport, lag_fields
 from cdc_platform.demo.shop import Shop, open_shop
 from cdc_platform.demo.webserver import Webserver
+from cdc_platform.demo.writers import Writers
 from cdc_platform.local import guard
 from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.settings import StackSettings
@@ -164,7 +165,7 @@ class Play:
         self._say(
             f"changing the shop: about {self._wishes.rate:,} changes/s for {self._wishes.seconds:.0f} s"
         )
-        with _Writers(shop, self._wishes) as writers:
+        with Writers(shop, self._wishes.rate, self._wishes.seconds) as writers:
             self._until(lambda: writers.passed > 3, 30, "the writers did not start")
             self._say("proving the lake against the source while the writers run")
             proof = webserver.launch(JOB)
@@ -235,7 +236,7 @@ class Play:
             reason=str(found["cdc/reason"]),
         )
 
-    def _progress(self, settings: Settings, source: Source, writers: _Writers) -> str:
+    def _progress(self, settings: Settings, source: Source, writers: Writers) -> str:
         rows = _rows(settings, source, Kind.CHANGELOG) - self._wishes.documents
         return f"{writers.made:,} changes made, {max(0, rows):,} in the changelogs"
 
@@ -249,53 +250,6 @@ class Play:
                     remedy="the logs of MongoDB, Kafka, Connect and Dagster are there",
                 )
             time.sleep(0.2)
-
-
-class _Writers:
-    """People who change the shop, in a thread of their own."""
-
-    def __init__(self, shop: Shop, wishes: Wishes) -> None:
-        self._stop = Event()
-        self._done = Counter[str]()
-        self._failed: Exception | None = None
-        self._began = self._ended = 0.0
-        self._thread = Thread(target=self._work, args=(shop, wishes), daemon=True)
-
-    def __enter__(self) -> _Writers:
-        self._began = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _work(self, shop: Shop, wishes: Wishes) -> None:
-        try:
-            shop.change(wishes.rate, wishes.seconds, self._stop, self._done)
-        except Exception as error:
-            self._failed = error
-        finally:
-            self._ended = time.monotonic()
-
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
-    @property
-    def passed(self) -> float:
-        """Seconds of writing."""
-        return (self._ended or time.monotonic()) - self._began
-
-    @property
-    def made(self) -> int:
-        return self._done.total()
-
-    def result(self) -> Counter[str]:
-        """What was written, by operation; raises what stopped the writers."""
-        if self._failed:
-            raise Terminal(f"the writers failed: {self._failed}", where="MongoDB") from self._failed
-        return self._done
 
 
 def _rows(settings: Settings, source: Source, kind: Kind) -> int:
