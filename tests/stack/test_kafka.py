@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from cdc_platform.core.errors import LogTruncated, OffsetsLost, Terminal, Transient
 from cdc_platform.core.model import Records, Stopped
@@ -17,6 +17,7 @@ from cdc_platform.core.offsets import Offsets, Range, Stream, ends_of, plan, rea
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.kafka.reader import KafkaReader
 from cdc_platform.local.stack import Stack
+from tests.stack.conftest import eventually
 
 pytestmark = pytest.mark.stack
 
@@ -80,6 +81,18 @@ def transaction(bootstrap: str, topic: str, *values: bytes, partition: int = 0, 
         producer.commit_transaction(20)
     else:
         producer.abort_transaction(20)
+    settled(bootstrap, topic, partition)
+
+
+def settled(bootstrap: str, topic: str, partition: int = 0) -> None:
+    """Wait for the transaction's marker, which is written after the producer's call has returned."""
+    admin, place = AdminClient({"bootstrap.servers": bootstrap}), TopicPartition(topic, partition)
+
+    def end(isolation: IsolationLevel) -> int:
+        found = admin.list_offsets({place: OffsetSpec.latest()}, isolation_level=isolation)
+        return int(found[place].result(timeout=10).offset)
+
+    eventually(lambda: end(IsolationLevel.READ_COMMITTED) == end(IsolationLevel.READ_UNCOMMITTED))
 
 
 def open_transaction(bootstrap: str, topic: str, *values: bytes, partition: int = 0) -> Producer:
@@ -202,6 +215,7 @@ def test_an_open_transaction_holds_back_the_end_and_the_reader(
     reading.for_seconds(0.5)
     assert reading.positions[topic] == {0: 1}
     pending.commit_transaction(20)
+    settled(bootstrap, topic)
     reading.until_reached(topic, log.ends([stream])[topic])
     assert reading.values(topic) == [b"before", b"pending", b"after"]
     assert reading.positions[topic] == {0: 4}
