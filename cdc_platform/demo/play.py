@@ -40,6 +40,9 @@ JOB = f"verify_{SOURCE}"
 LOOK_EVERY = 2.0
 """Seconds between two lines of progress."""
 
+QUIET = 14.0
+"""Seconds without a commit after which the lake is at rest, and recorded: a merge may be 10 s away."""
+
 SNAPSHOT_SECONDS = 300.0
 PROOF_SECONDS = 240.0
 
@@ -175,10 +178,9 @@ class Play:
             done = writers.result()
             until = utc_now()
         during = self._verdicts(webserver, source, proof)
-        self._say(
-            f"{done.total():,} changes made in {writers.passed:.1f} s; "
-            "proving once more, now that it is quiet"
-        )
+        self._say(f"{done.total():,} changes made in {writers.passed:.1f} s")
+        self._await_quiet(settings, source)
+        self._say("proving once more, now that it is quiet")
         after = self._verdicts(webserver, source, webserver.launch(JOB))
         # The proof waits for both tables, so every change of the window is in the lake now.
         window = (since, until + timedelta(milliseconds=1))
@@ -191,6 +193,23 @@ class Play:
             changes_per_second=done.total() / writers.passed,
             seconds=time.monotonic() - self._began,
         )
+
+    def _await_quiet(self, settings: Settings, source: Source) -> None:
+        """Until no table has got a commit for QUIET seconds."""
+        versions: list[int] = []
+        since = time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal versions, since
+            tables = [
+                lake_table(settings, source, name, kind) for name in source.collections for kind in Kind
+            ]
+            now = [table.snapshot()[0].version for table in tables if table.exists()]
+            if now != versions:
+                versions, since = now, time.monotonic()
+            return time.monotonic() - since > QUIET
+
+        self._until(quiet, PROOF_SECONDS, "the lake did not come to rest")
 
     def _verdicts(self, webserver: Webserver, source: Source, run_id: str) -> dict[str, Mapping[str, object]]:
         """Metadata of each table's content check, as this run left it."""

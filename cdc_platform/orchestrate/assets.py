@@ -92,6 +92,7 @@ def _drain(
                     _remember(context, failures)
                 elif outcome:
                     recorder.take(outcome)
+                recorder.settle()
             except DagsterExecutionInterruptedError as error:
                 if interrupted:
                     raise

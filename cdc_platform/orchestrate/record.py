@@ -1,7 +1,8 @@
 """What Dagster gets to know of the commits: materializations, thinned.
 
 A commit a second would fill Dagster's event log (12–15 KB each): a table is recorded at its first commit,
-then at intervals, and at the end of the run.
+then at intervals, when it becomes quiet, and at the end of the run. When it becomes quiet, because Dagster
+takes a check for not evaluated once a materialization follows it: what is proven of a table at rest stays so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.platform import crash_probe, lake_table
 
+QUIET = 1.5
+"""Seconds past the usual pause between two commits after which a table counts as quiet."""
+
 
 @dataclass(slots=True)
 class _Window:
@@ -32,9 +36,11 @@ class _Window:
     superseded: int = 0
     applied: Counter[str] = field(default_factory=Counter)
     worst: float = 0.0
+    touched: float = 0.0
 
     def add(self, receipt: Receipt) -> None:
         self.last = receipt
+        self.touched = time.monotonic()
         self.commits += 1
         self.rows_in += receipt.rows_in
         self.superseded += receipt.superseded
@@ -64,12 +70,26 @@ class Recorder:
         self._windows.setdefault(key, _Window()).add(receipt)
         if not self._staying:
             return
-        now = time.monotonic()
         recorded = self._recorded.get(key)
-        if recorded is None or now - recorded >= self._settings.record_seconds:
-            self._recorded[key] = now
-            metadata = self._metadata(receipt.table, receipt.kind, self._windows.pop(key))
-            self._context.log_event(dg.AssetMaterialization(asset_key=key, metadata=metadata))
+        if recorded is None or time.monotonic() - recorded >= self._settings.record_seconds:
+            self._record(key)
+
+    def settle(self) -> None:
+        """Record the tables that have become quiet. Does nothing in a one-shot run."""
+        if not self._staying:
+            return
+        limits, now = self._source.limits, time.monotonic()
+        pause = {Kind.CHANGELOG: limits.changelog_age, Kind.CURRENT: limits.current_age}
+        for key, window in list(self._windows.items()):
+            if window.last and now - window.touched > pause[window.last.kind] + QUIET:
+                self._record(key)
+
+    def _record(self, key: dg.AssetKey) -> None:
+        window = self._windows.pop(key)
+        assert window.last is not None
+        self._recorded[key] = time.monotonic()
+        metadata = self._metadata(window.last.table, window.last.kind, window)
+        self._context.log_event(dg.AssetMaterialization(asset_key=key, metadata=metadata))
 
     def results(self, tables: Mapping[str, frozenset[Kind]]) -> Iterator[dg.MaterializeResult[None]]:
         """The final results: of a staying run for what is not yet recorded, otherwise for every table.
