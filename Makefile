@@ -19,14 +19,14 @@ test: install ## every test, on real MongoDB, Kafka and Kafka Connect
 	@$(RUN) pytest -m stack $(ARGS)
 
 test-quick: install ## the unit tests
-	@CDC_SIMULATION_SEEDS=150 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
+	@CDC_SIMULATION_SEEDS=100 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
 
 check: install ## format, lint, types, import contracts and unit tests
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@.venv/bin/lint-imports
-	@CDC_SIMULATION_SEEDS=150 $(RUN) pytest -q -n 2 -m "not stack"
+	@CDC_SIMULATION_SEEDS=100 $(RUN) pytest -q -n 2 -m "not stack"
 
 format: install ## format the code
 	@$(RUN) ruff format .
