@@ -71,6 +71,9 @@ class Limits(BaseModel):
         default=10.0, ge=0, description="Seconds between two merges into the current table."
     )
     current_rows: int = Field(default=200_000, ge=1, description="Most changelog rows in one merge.")
+    current_bytes: int = Field(
+        default=64 * 2**20, ge=1, description="Most bytes of changelog files' rows in one merge, as stored."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,13 @@ class LakeTable(Protocol):
         """
         ...
 
+    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
+        """Stored bytes of a row in these ranges, by the file whose rows are the largest; 0 if there are none.
+
+        It bounds what a ``read`` of so many rows will hold, before anything is read.
+        """
+        ...
+
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         """The rows at the handle's version; only those whose Kafka offset lies in ``ranges`` if given."""
         ...

@@ -141,6 +141,12 @@ class DeltaLakeTable:
             return self.append(base, rows.clear(), advance, info)
         return _handle(table, stream)
 
+    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
+        table, _ = self._at(handle)
+        files = _overlapping(table, ranges).filter(pl.col("num_records") > 0)
+        largest = files.select((pl.col("size_bytes") / pl.col("num_records")).max()).item()
+        return 0 if largest is None else int(largest) + 1
+
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         table, _ = self._at(handle)
         return self._scan(table) if ranges is None else self._scan(table, ranges).filter(within(ranges))
@@ -262,11 +268,16 @@ def _actions(table: DeltaTable) -> pl.DataFrame:
 
 
 def _files(table: DeltaTable, ranges: Ranges | None) -> list[str]:
+    files = _actions(table) if ranges is None else _overlapping(table, ranges)
+    return files["path"].to_list()
+
+
+def _overlapping(table: DeltaTable, ranges: Ranges) -> pl.DataFrame:
     """Data files that may hold rows of the ranges, by their statistics; without statistics, they may."""
     files = _actions(table)
     names = {f"{side}.{column}" for side in ("min", "max") for column in (PARTITION, OFFSET)}
-    if ranges is None or not names <= set(files.columns):
-        return files["path"].to_list()
+    if not names <= set(files.columns):
+        return files
 
     def overlaps(partition: int, start: int, end: int) -> pl.Expr:
         apart = (
@@ -278,4 +289,4 @@ def _files(table: DeltaTable, ranges: Ranges | None) -> list[str]:
         return apart.fill_null(value=False).not_()
 
     wanted = pl.any_horizontal([pl.lit(False), *(overlaps(p, r.start, r.end) for p, r in ranges.items())])
-    return files.filter(wanted)["path"].to_list()
+    return files.filter(wanted)

@@ -73,6 +73,10 @@ class MemoryTable:
         live = rows.filter(pl.col(OPERATION) != DELETE)
         return self._commit(version, pl.concat([kept, live], how="diagonal_relaxed"), advance, info)
 
+    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
+        rows = self.read(handle, ranges).collect()
+        return -(-int(rows.estimated_size()) // rows.height) if rows.height else 0
+
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         rows = self._version(handle).rows.lazy()
         return rows if ranges is None else rows.filter(within(ranges))

@@ -89,7 +89,8 @@ def _append(replica: Replica, changes: pl.DataFrame, ranges: Ranges, layout: Lay
 
 
 def merge_changes(replica: Replica) -> Receipt | None:
-    """Bring the current state up to at most ``limits.current_rows`` of the changelog's offsets further.
+    """Bring the current state up to at most ``limits.current_rows`` of the changelog's offsets further, or as
+    many as ``limits.current_bytes`` allows.
 
     None when the current state stands where the changelog does.
     """
@@ -110,10 +111,13 @@ def _merge(replica: Replica) -> Receipt | None:
     chunk = _chunk(target.offsets, source.offsets, replica.limits.current_rows)
     if not chunk:
         return None
+    if size := replica.changelog.row_bytes(source, chunk):
+        rows = min(replica.limits.current_rows, replica.limits.current_bytes // size)
+        chunk = _chunk(target.offsets, source.offsets, rows)
     changes = replica.changelog.read(source, chunk).collect()
     folded = fold(changes)
-    rows = _fit(target, folded.rows, replica)
-    return _commit(replica, Kind.CURRENT, target, rows, chunk, changes.height)
+    fitted = _fit(target, folded.rows, replica)
+    return _commit(replica, Kind.CURRENT, target, fitted, chunk, changes.height)
 
 
 def replicate(replica: Replica, log: Log) -> tuple[Receipt, ...]:

@@ -11,6 +11,7 @@ The contract
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -260,6 +261,18 @@ class LakeTableContract(ABC):
     def test_ranges_select_exactly_the_rows_of_these_offsets(self, tables: Tables) -> None:
         expected = self.history(tables())
         self.assert_every_range_is_exact(tables(), expected)
+
+    def test_the_size_of_a_row_is_that_of_the_largest_rows_in_the_ranges(self, tables: Tables) -> None:
+        table = tables()
+        assert table.row_bytes(table.open(STREAM), {0: Range(0, 9)}) == 0
+        noise = random.Random(1).randbytes(100_000).hex()
+        add(table, [row(0, n, f"small {n}", text="x") for n in range(20)], {0: Range(0, 20)})
+        small = table.row_bytes(table.open(STREAM), {0: Range(0, 20)})
+        add(table, [row(0, 20, "large", text=noise)], {0: Range(20, 21)})
+        handle = table.open(STREAM)
+        assert 0 < small < 20_000
+        assert table.row_bytes(handle, {0: Range(20, 21)}) > 50_000
+        assert table.row_bytes(handle, {0: Range(0, 21)}) > small
 
     def test_an_older_handle_still_reads_its_own_version(self, tables: Tables) -> None:
         table = tables()

@@ -140,6 +140,18 @@ def test_the_current_state_catches_up_from_the_changelog_in_chunks(log: MemoryLo
     assert keys(table.current, table.stream) == keys(table.changelog, table.stream)
 
 
+def test_a_merge_is_bounded_by_the_bytes_of_its_rows_too(log: MemoryLog) -> None:
+    log.write(TOPIC, 0, *(created(f"{n}", text="x" * 5_000) for n in range(30)))
+    table = orders(log, current_bytes=60_000)
+    append_changes(table, read(log))
+    receipts = []
+    while receipt := merge_changes(table):
+        receipts.append(balanced(receipt))
+    assert all(receipt.rows_in <= 12 for receipt in receipts)
+    assert sum(receipt.rows_in for receipt in receipts) == 30
+    assert keys(table.current, table.stream) == keys(table.changelog, table.stream)
+
+
 def test_a_chunk_smaller_than_the_partitions_behind_still_moves(log: MemoryLog) -> None:
     for partition in range(3):
         log.write(TOPIC, partition, created(f"{partition}"))

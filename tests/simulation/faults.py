@@ -98,6 +98,9 @@ class FaultyTable:
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         return self._faults.call("merge", lambda: self._table.merge(handle, rows, advance, info))
 
+    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
+        return self._faults.call("row_bytes", lambda: self._table.row_bytes(handle, ranges))
+
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         return self._faults.call("read", lambda: self._table.read(handle, ranges))
 

@@ -67,7 +67,7 @@ def test_the_programs_meet_every_fault_at_every_port() -> None:
     )
     missing = [
         (port, fault.name, after)
-        for port in ("open", "append", "merge", "read", "poll", "available")
+        for port in ("open", "append", "merge", "row_bytes", "read", "poll", "available")
         for fault in Fault
         for after in (False, True)
         if not met[port, fault.name, after]
@@ -113,6 +113,9 @@ class RememberingTable:
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         return self._remember(self._table.merge(handle, rows, advance, info))
+
+    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
+        return self._table.row_bytes(handle, ranges)
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         return self._table.read(handle, ranges)

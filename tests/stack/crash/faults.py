@@ -38,6 +38,9 @@ class _Through:
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         return self._table.merge(self._base(handle), rows, advance, info)
 
+    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
+        return self._table.row_bytes(handle, ranges)
+
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         return self._table.read(handle, ranges)
 
