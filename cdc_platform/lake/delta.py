@@ -37,7 +37,7 @@ OPERATION_COLUMN = f"s.`{OPERATION}`"
 
 
 class DeltaLakeTable:
-    """One Delta table on local disk. Not shared between threads: every thread makes its own."""
+    """One Delta table on local disk. Keeps no state: threads may share it, but not a handle."""
 
     def __init__(self, path: Path, kind: Kind) -> None:
         self._path = path
