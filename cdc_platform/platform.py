@@ -27,6 +27,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta import DeltaLakeTable
 from cdc_platform.replicate import Replica
+from cdc_platform.replicate.hold import Holds
 
 SOURCES = Path(__file__).parent / "defs"
 
@@ -74,6 +75,11 @@ def replicas(
     return [
         replica(settings, source, name, streams[source.topic(name)], kinds) for name, kinds in wanted.items()
     ]
+
+
+def holds(settings: Settings, source: Source) -> Holds:
+    """The tables of a source that an operator holds back."""
+    return Holds(settings.state_dir.absolute() / "holds" / source.name)
 
 
 def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) -> ConnectorStatus:
