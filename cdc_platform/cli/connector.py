@@ -10,7 +10,7 @@ import typer
 from cdc_platform.cli.options import AsJson, SourceName, Yes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.table import Table
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cdc_platform.connect.status import ConnectorStatus
 
 app = typer.Typer(help="The Debezium connectors of the declared sources.", no_args_is_help=True)
+
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait for Kafka Connect's status to say so.")]
 
 ATTEMPTS = 3
 """A person waits: an address that does not answer is reported within seconds."""
@@ -103,14 +105,36 @@ def restart(
 
     Example: cdc connector restart shop --only-failed
     """
-    from cdc_platform.cli.output import Output
-    from cdc_platform.cli.sources import only
 
-    out, each = Output(as_json=as_json), only(ctx.obj, source)
-    with _client() as client:
-        client.restart(each.connector, only_failed=only_failed)
-        found = [client.verify(each.connector)]
-    out.show({"connectors": found}, _table(found))
+    def restarted(client: ConnectClient, name: str) -> ConnectorStatus:
+        client.restart(name, only_failed=only_failed)
+        return client.verify(name)
+
+    _change(ctx, source, as_json, restarted)
+
+
+@app.command()
+def pause(
+    ctx: typer.Context, source: SourceName = None, timeout: Timeout = 30, as_json: AsJson = False
+) -> None:
+    """Stop capturing, and return once the connector has stopped. Nothing is lost: `resume` goes on there.
+
+    MongoDB must keep its history (the oplog) for as long as the connector is paused.
+
+    Example: cdc connector pause shop
+    """
+    _change(ctx, source, as_json, lambda client, name: client.pause(name, timeout))
+
+
+@app.command()
+def resume(
+    ctx: typer.Context, source: SourceName = None, timeout: Timeout = 30, as_json: AsJson = False
+) -> None:
+    """Go on where `pause` stopped, and return once the connector and its tasks run.
+
+    Example: cdc connector resume shop
+    """
+    _change(ctx, source, as_json, lambda client, name: client.resume(name, timeout))
 
 
 @app.command()
@@ -128,6 +152,22 @@ def delete(ctx: typer.Context, source: SourceName = None, yes: Yes = False, as_j
     with _client() as client:
         client.delete(each.connector)
     out.show({"deleted": each.connector}, f"deleted {each.connector}; its topics and the lake tables stay")
+
+
+def _change(
+    ctx: typer.Context,
+    source: str | None,
+    as_json: bool,
+    change: Callable[[ConnectClient, str], ConnectorStatus],
+) -> None:
+    """Change one source's connector, and show the status it has reached."""
+    from cdc_platform.cli.output import Output
+    from cdc_platform.cli.sources import only
+
+    out, each = Output(as_json=as_json), only(ctx.obj, source)
+    with _client() as client:
+        found = [change(client, each.connector)]
+    out.show({"connectors": found}, _table(found))
 
 
 def _client() -> ConnectClient:

@@ -27,7 +27,7 @@ def test_an_unknown_table_lists_the_known_ones(nowhere: Nowhere) -> None:
     assert "name one of: customers, orders" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["restart", "delete"])
+@pytest.mark.parametrize("command", ["restart", "pause", "resume", "delete"])
 def test_what_changes_one_connector_wants_to_know_which(nowhere: Nowhere, command: str) -> None:
     result = cdc("--sources", nowhere.sources, "connector", command, env=nowhere.env)
 
@@ -63,7 +63,15 @@ def test_with_json_a_wrong_command_line_is_one_document_too(words: tuple[str, ..
 
 
 @pytest.mark.parametrize(
-    "command", [("list",), ("status",), ("restart", "shop"), ("delete", "shop", "--yes")]
+    "command",
+    [
+        ("list",),
+        ("status",),
+        ("restart", "shop"),
+        ("pause", "shop"),
+        ("resume", "shop"),
+        ("delete", "shop", "--yes"),
+    ],
 )
 def test_connect_that_does_not_answer_ends_with_3(nowhere: Nowhere, command: tuple[str, ...]) -> None:
     result = cdc("--sources", nowhere.sources, "connector", *command, env=nowhere.env)

@@ -12,7 +12,7 @@ from tests.cli.calling import COMMAND, cdc
 
 COMMANDS = [
     *(("stack", name) for name in ("up", "down", "status", "logs", "reset")),
-    *(("connector", name) for name in ("apply", "list", "status", "restart", "delete")),
+    *(("connector", name) for name in ("apply", "list", "status", "restart", "pause", "resume", "delete")),
     ("run",),
     ("tables",),
 ]

@@ -1,0 +1,67 @@
+"""``cdc connector`` against the answers of a real worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.calling import cdc, document
+from tests.cli.conftest import Nowhere
+from tests.connect.worker import Answer, Worker, recorded, serving
+
+STATUS = "GET /connectors/cdc-shop/status"
+ACCEPTED = Answer(202, b"")
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    with serving() as worker:
+        yield worker
+
+
+def test_pausing_returns_with_the_state_the_connector_has_reached(nowhere: Nowhere, worker: Worker) -> None:
+    worker.on("PUT /connectors/cdc-shop/pause", ACCEPTED)
+    worker.on(STATUS, recorded("status_running"), recorded("status_paused"))
+
+    result = cdc(
+        "--sources", nowhere.sources, "connector", "pause", "shop", "--json", env=worker_env(nowhere, worker)
+    )
+
+    assert result.exit_code == 0
+    [shown] = document(result)["connectors"]
+    assert (shown["state"], shown["tasks"][0]["state"]) == ("PAUSED", "PAUSED")
+
+
+def test_resuming_returns_with_the_state_the_connector_has_reached(nowhere: Nowhere, worker: Worker) -> None:
+    worker.on("PUT /connectors/cdc-shop/resume", ACCEPTED)
+    worker.on(STATUS, recorded("status_paused"), recorded("status_running"))
+
+    result = cdc("--sources", nowhere.sources, "connector", "resume", "shop", env=worker_env(nowhere, worker))
+
+    assert result.exit_code == 0
+    assert result.stdout.count("RUNNING") == 2
+
+
+def test_a_connector_that_does_not_pause_in_time_ends_with_3(nowhere: Nowhere, worker: Worker) -> None:
+    worker.on("PUT /connectors/cdc-shop/pause", ACCEPTED)
+    worker.on(STATUS, recorded("status_running"))
+    words = ("--sources", nowhere.sources, "connector", "pause", "shop", "--timeout", "1")
+
+    result = cdc(*words, env=worker_env(nowhere, worker))
+
+    assert result.exit_code == 3
+    assert "cdc-shop is not PAUSED after 1 s but connector RUNNING" in result.stderr
+
+
+def test_a_connector_that_is_not_deployed_cannot_be_paused(nowhere: Nowhere, worker: Worker) -> None:
+    worker.on("PUT /connectors/cdc-shop/pause", recorded("not_found", 404))
+
+    result = cdc("--sources", nowhere.sources, "connector", "pause", "shop", env=worker_env(nowhere, worker))
+
+    assert result.exit_code == 1
+    assert "Kafka Connect knows no connector cdc-shop" in result.stderr
+
+
+def worker_env(nowhere: Nowhere, worker: Worker) -> dict[str, str]:
+    return {**nowhere.env, "CDC_CONNECT_URL": worker.url}
