@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,35 +23,41 @@ Examples:
 
 \b
 Exit codes:
-  0    done
-  1    an error that needs somebody; a table failed; `status` found something that is not up
-  2    the command line is wrong, or names a source or table that is not declared
-  3    a service did not answer, or another writer was in the way: the same command may succeed later
-  130  interrupted by Ctrl-C; 143 by SIGTERM (`cdc run` without --once ends with 0)
+{codes}
+`cdc run` without --once, --seconds or --idle has no end of its own: Ctrl-C and SIGTERM end it with 0.
 
 Settings are environment variables (CDC_*), also read from a file .env in the working directory; .env.example
 lists them. CDC_DEBUG=1 adds a traceback to an error.
-"""
+""".format(codes="\n".join(f"  {code:<4} {meaning}" for code, meaning in failures.MEANINGS.items()))
 
 
 class Commands(TyperGroup):
-    """The root of the tree: what a command raises ends here."""
+    """The root of the tree: what its options, or a command, raise ends here."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
         # Looked for in the raw words, because a command line that cannot be parsed must answer in JSON too.
-        ctx.meta["as_json"] = "--json" in args
-        return super().parse_args(ctx, args)
+        as_json = "--json" in args
+        with _reported(as_json):
+            ctx = super().make_context(info_name, args, *more, **extra)
+        ctx.meta["as_json"] = as_json
+        return ctx
 
     def invoke(self, ctx: Any) -> Any:
-        as_json = ctx.meta["as_json"]
-        try:
+        with _reported(ctx.meta["as_json"]):
             return super().invoke(ctx)
-        except (typer.Exit, BrokenPipeError):
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            if isinstance(error, typer.TyperException) and not as_json:
-                raise  # typer shows the usage with it
-            raise typer.Exit(failures.report(error, as_json=as_json)) from None
+
+
+@contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    """An exception ends the program with a message and the exit code that belongs to it."""
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, typer.TyperException) and not as_json:
+            raise  # typer shows the usage with it
+        raise typer.Exit(failures.report(error, as_json=as_json)) from None
 
 
 # Plain help: the rich one takes longer to import than the whole answer may take.

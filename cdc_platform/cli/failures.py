@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
 
 import orjson
 import typer
@@ -18,12 +21,34 @@ from cdc_platform.core.errors import CdcError, Transient
 
 
 class Exit(IntEnum):
-    """Exit codes of ``cdc``, besides 0."""
+    """Exit codes of ``cdc``. A code keeps its meaning for ever: scripts rely on it."""
 
+    DONE = 0
     ERROR = 1
     USAGE = 2
     UNREACHABLE = 3
+    STOPPED = 4
+    DIFFERENT = 5
+    UNPROVEN = 6
     INTERRUPTED = 130
+    TERMINATED = 143
+
+
+MEANINGS: Final[Mapping[Exit, str]] = MappingProxyType(
+    {
+        Exit.DONE: "done",
+        Exit.ERROR: "an error that needs somebody; `status` found something that is not up",
+        Exit.USAGE: "the command line is wrong, or names a source or table that is not declared",
+        Exit.UNREACHABLE: "a service did not answer, or another writer was in the way: "
+        "the same command may succeed later",
+        Exit.STOPPED: "a table stopped and needs somebody; the other tables went on",
+        Exit.DIFFERENT: "verified, and the lake differs from the source",
+        Exit.UNPROVEN: "could not be verified: neither equal nor different is proven",
+        Exit.INTERRUPTED: "interrupted by Ctrl-C",
+        Exit.TERMINATED: "ended by SIGTERM",
+    }
+)
+"""The one table of exit codes: ``cdc --help`` is made from it, and the README is held to it by a test."""
 
 
 class UsageError(CdcError):

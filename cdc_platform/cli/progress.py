@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cdc_platform.cli.failures import Exit, Message, explain
 from cdc_platform.cli.output import grid, number, offsets
-from cdc_platform.core.errors import CdcError, Terminal
+from cdc_platform.core.errors import CdcError, Terminal, Transient
 from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.offsets import describe, ends_of
 from cdc_platform.replicate import Failure, Until
@@ -90,13 +90,15 @@ class Progress:
             return None
         [first, *others] = [_named(failure) for failure in self.failures]
         if not others:
-            return explain(first)
+            return Message(first.what, first.where, first.remedy, self.exit_code())
         what = "\n".join(str(each) for each in (first, *others))
-        return Message(f"{len(others) + 1} lake tables stopped\n{what}", "", "", Exit.ERROR)
+        return Message(f"{len(others) + 1} lake tables stopped\n{what}", "", "", self.exit_code())
 
     def exit_code(self) -> int:
+        """Of the worst that happened: a table that needs somebody comes before one that may go on later."""
         if self.failures:
-            return Exit.ERROR
+            passing = all(isinstance(failure.error, Transient) for failure in self.failures)
+            return Exit.UNREACHABLE if passing else Exit.STOPPED
         # Ended early, a run without an end of its own did what it was for; `--once` did not.
         return 128 + self.signal if self.signal is not None and self.until.caught_up else 0
 

@@ -25,7 +25,7 @@ def run(
     Prints a line per commit. Without --once, --seconds or --idle it runs until Ctrl-C or SIGTERM. These, and
     the end of --seconds, end it after the present commit: the changelogs then have all that was read, the
     current tables are at most one merge behind. A second signal ends it at once; nothing is lost either way.
-    Exit code 1 if a table failed.
+    Exit code 4 if a table stopped.
 
     \b
     Examples:

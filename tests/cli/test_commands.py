@@ -12,7 +12,7 @@ import pytest
 
 from cdc_platform.cli.follow import appended
 from cdc_platform.cli.progress import Progress, commit_line
-from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.core.errors import Conflict, SchemaRefused
 from cdc_platform.core.model import Kind, Lag, Receipt
 from cdc_platform.core.offsets import Range
 from cdc_platform.replicate import Failure, Until
@@ -136,7 +136,7 @@ def test_a_run_adds_up_its_commits() -> None:
     assert changelog.offsets == {0: 42, 1: 9}
 
 
-def test_a_failed_table_is_named_and_ends_the_run_with_1() -> None:
+def test_a_table_that_stops_is_named_and_ends_the_run_with_4() -> None:
     progress = Progress("shop", Until(caught_up=True), began=0.0, failures=[failure("orders")])
 
     error = progress.error()
@@ -147,8 +147,17 @@ def test_a_failed_table_is_named_and_ends_the_run_with_1() -> None:
         "where": "topic orders",
         "remedy": "mend it",
     }
-    assert progress.exit_code() == 1
+    assert progress.exit_code() == 4
     assert progress.ended(1.0) == "failed"
+
+
+def test_tables_that_may_go_on_later_end_the_run_with_3_unless_one_needs_somebody() -> None:
+    passing = Failure("customers", Kind.CURRENT, Conflict("somebody else committed first"))
+    progress = Progress("shop", Until(caught_up=True), began=0.0, failures=[passing])
+    assert progress.exit_code() == 3
+
+    progress.failures.append(failure("orders"))
+    assert progress.exit_code() == 4
 
 
 def test_several_failed_tables_are_all_named() -> None:

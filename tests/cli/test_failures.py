@@ -53,7 +53,18 @@ def test_a_wrong_command_line_ends_with_2(words: tuple[str, ...], told: str) -> 
     assert told in result.output
 
 
-@pytest.mark.parametrize("words", [("runn",), ("run",), ("run", "nope"), ("connector", "status", "nope")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runn",),
+        ("run",),
+        ("run", "nope"),
+        ("run", "shop", "--seconds", "soon"),
+        ("connector", "status", "nope"),
+        ("--bogus",),
+        ("--sources", "/nowhere/at/all", "tables"),
+    ],
+)
 def test_with_json_a_wrong_command_line_is_one_document_too(words: tuple[str, ...]) -> None:
     result = cdc(*words, "--json")
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from cdc_platform.cli.failures import MEANINGS, Exit
 from tests.cli.calling import COMMAND, cdc
+
+README = Path(__file__).parents[2] / "README.md"
 
 COMMANDS = [
     *(("stack", name) for name in ("up", "down", "status", "logs", "reset")),
@@ -26,12 +30,13 @@ def test_every_command_shows_an_example_of_itself(command: tuple[str, ...]) -> N
     assert f"cdc {' '.join(command)}" in result.stdout.partition("Example")[2]
 
 
-def test_help_documents_every_exit_code() -> None:
-    text = cdc("--help").stdout
+def test_help_and_readme_tell_every_exit_code_with_its_one_meaning() -> None:
+    helped, readme = cdc("--help").stdout, README.read_text()
 
-    assert "Exit codes:" in text
-    for code in ("0  ", "1  ", "2  ", "3  ", "130"):
-        assert f"\n    {code}" in text
+    assert set(MEANINGS) == set(Exit)
+    for code, meaning in MEANINGS.items():
+        assert f"\n    {code:<4} {meaning}\n" in helped
+        assert f"\n| {code:d} | {meaning} |\n" in readme
 
 
 @pytest.mark.parametrize("group", [(), ("stack",), ("connector",)])

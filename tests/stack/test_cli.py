@@ -113,7 +113,7 @@ def test_a_table_that_fails_is_named_and_holds_no_other_back(
     database.customers.insert_one({"_id": "ann"})
     eventually(lambda: all(table["lag"] for table in shell.answer("tables")["tables"]))
 
-    run = shell.answer("run", name, "--idle", "3", code=1)
+    run = shell.answer("run", name, "--idle", "3", code=4)
 
     assert [each["table"] for each in run["failed"]] == ["orders"]
     assert "table orders (changelog) stopped: " in run["error"]["what"]
