@@ -11,20 +11,22 @@
         └── StreamReplaced     the topic or the cluster is another one than the table was filled from
 
 Nothing between the clients and the asset boundary catches these to carry on: an error that is swallowed
-is a row that is lost.
+is a row that is lost. None of them tells a password: see ``masking``.
 """
 
 from __future__ import annotations
+
+from cdc_platform.core.masking import masked
 
 
 class CdcError(Exception):
     """what: the fact; where: topic, partition, offset, table or file:line; remedy: what to do about it."""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.remedy = remedy
+        self.what = masked(what)
+        self.where = masked(where)
+        self.remedy = masked(remedy)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         parts = [self.what]
