@@ -7,21 +7,32 @@ Invariants
   commit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from cdc_platform.core.columns import METADATA
+from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.orchestrate.failed import remember
 from cdc_platform.orchestrate.fence import fence
-from cdc_platform.orchestrate.keys import MODE_TAG, lake_key, source_key, topic_key
+from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key, source_key, topic_key
 from cdc_platform.orchestrate.record import Recorder, storage_metadata
-from cdc_platform.platform import lake_table, replicas
-from cdc_platform.replicate import Drain, Failure, Until
+from cdc_platform.orchestrate.tables import Tables
+from cdc_platform.platform import holds, lake_table, replica, utc_now
+from cdc_platform.replicate import Drain, Failure, Replica, Until
+
+Wanted = Mapping[str, frozenset[Kind]]
+"""Tables to fill, by the names of their collections, and which of their lake tables."""
+
+
+class DrainConfig(Tables):
+    """Given when assets are materialized: of the selected tables only these."""
 
 
 def upstream_assets(source: Source) -> list[dg.AssetSpec]:
@@ -58,41 +69,64 @@ def lake_assets(source: Source, settings: Settings) -> dg.AssetsDefinition:
         specs=[spec for name in source.collections for spec in _lake_specs(source, settings, name)],
         can_subset=True,
     )
-    def lake(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def lake(context: dg.AssetExecutionContext, config: DrainConfig) -> Iterator[dg.MaterializeResult[None]]:
+        wanted = _wanted(source, context, config.of(source))
         if context.run.tags.get(MODE_TAG) == "stay":
             with fence(settings, source) as relieved:
                 until = Until(
                     idle=settings.run_idle_seconds,
                     seconds=settings.run_seconds,
                     grace=settings.run_grace_seconds,
-                    relieved=relieved,
+                    relieved=lambda: False,  # asked here alone: two askers would take one another for one
                 )
-                yield from _drain(context, source, settings, until)
+                yield from _drain(context, source, settings, wanted, until, relieved)
         else:
-            yield from _drain(context, source, settings, Until(caught_up=True))
+            going = _without_held(context, source, settings, wanted)
+            yield from _drain(context, source, settings, going, Until(caught_up=True))
 
     return lake
 
 
+def drain_job(source: Source, lake: dg.AssetsDefinition) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        f"drain_{source.name}",
+        selection=dg.AssetSelection.assets(lake).without_checks(),
+        description=f"Bring tables of {source.name} to the ends that their topics have now, once.",
+        tags={SOURCE_TAG: source.name},
+    )
+
+
 def _drain(
-    context: dg.AssetExecutionContext, source: Source, settings: Settings, until: Until
+    context: dg.AssetExecutionContext,
+    source: Source,
+    settings: Settings,
+    wanted: Wanted,
+    until: Until,
+    relieved: Callable[[], bool] = lambda: False,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    wanted = _wanted(source, context)
+    """Drain until it is over, a successor waits, or the run is terminated; then tell what the tables hold."""
     log = KafkaLog(settings.kafka_bootstrap)
     recorder = Recorder(context, source, settings, staying=not until.caught_up)
     failures: list[Failure] = []
     interrupted: DagsterExecutionInterruptedError | None = None
-    with Drain(replicas(settings, source, log, wanted), log, until) as drain:
+
+    def fail(failure: Failure) -> None:
+        failures.append(failure)
+        context.log.error(f"{failure.table} ({failure.kind}) stopped: {failure.error}")
+        remember(context.instance, context.run_id, failure.table, utc_now())
+
+    replicas = _replicas(source, settings, log, wanted, fail)
+    with Drain(replicas, log, until) as drain:
         while drain.running:
             try:
                 outcome = drain.take(timeout=0.25)
                 if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                    context.log.error(f"{outcome.table} ({outcome.kind}) stopped: {outcome.error}")
-                    _remember(context, failures)
+                    fail(outcome)
                 elif outcome:
                     recorder.take(outcome)
                 recorder.settle()
+                if relieved():
+                    drain.stop()
             except DagsterExecutionInterruptedError as error:
                 if interrupted:
                     raise
@@ -109,20 +143,45 @@ def _drain(
         )
 
 
-def _wanted(source: Source, context: dg.AssetExecutionContext) -> dict[str, frozenset[Kind]]:
+def _replicas(
+    source: Source, settings: Settings, log: KafkaLog, wanted: Wanted, fail: Callable[[Failure], None]
+) -> list[Replica]:
+    """One per table that has a topic; a table without one fails alone."""
+    streams = log.streams([source.topic(name) for name in wanted])
+    found = []
+    for name, kinds in wanted.items():
+        if (stream := streams.get(source.topic(name))) is not None:
+            found.append(replica(settings, source, name, stream, kinds))
+            continue
+        missing = Terminal(
+            f"there is no topic {source.topic(name)}",
+            where=f"source {source.name}, Kafka at {settings.kafka_bootstrap}",
+            remedy=f"deploy the connector first: cdc connector apply {source.name}",
+        )
+        fail(Failure(name, Kind.CHANGELOG, missing))
+    return found
+
+
+def _wanted(source: Source, context: dg.AssetExecutionContext, tables: tuple[str, ...]) -> Wanted:
     selected = context.selected_asset_keys
     kinds = {
-        name: frozenset(kind for kind in Kind if lake_key(source, name, kind) in selected)
-        for name in source.collections
+        name: frozenset(kind for kind in Kind if lake_key(source, name, kind) in selected) for name in tables
     }
     return {name: kinds for name, kinds in kinds.items() if kinds}
 
 
-def _remember(context: dg.AssetExecutionContext, failures: list[Failure]) -> None:
-    """Tables that failed stay on the run as a tag, so that the sensor backs off those alone."""
-    context.instance.add_run_tags(
-        context.run_id, {"cdc/failed": ",".join(sorted({failed.table for failed in failures}))}
-    )
+def _without_held(
+    context: dg.AssetExecutionContext, source: Source, settings: Settings, wanted: Wanted
+) -> Wanted:
+    """What is not held back; for what is, the run says so. A staying run looks at the holds as it goes."""
+    held = holds(settings, source).all()
+    for name in wanted:
+        if hold := held.get(name):
+            context.log.warning(
+                f"{name} is held back since {hold.since:%Y-%m-%d %H:%M:%S} UTC ({hold.reason}) and is "
+                f"skipped; to let it go on, run the job resume_{source.name}"
+            )
+    return {name: kinds for name, kinds in wanted.items() if name not in held}
 
 
 def _is_canceling(context: dg.AssetExecutionContext) -> bool:

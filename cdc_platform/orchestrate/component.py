@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.assets import lake_assets, upstream_assets
+from cdc_platform.orchestrate.assets import drain_job, lake_assets, upstream_assets
 from cdc_platform.orchestrate.checks import proof_checks
+from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.sensor import keep_draining
 from cdc_platform.orchestrate.upkeep import upkeep_job
 
@@ -43,7 +44,13 @@ class CdcSource(dg.Component):
         return dg.Definitions(
             assets=[*upstream_assets(self.source), lake],
             asset_checks=checks,
-            jobs=[job, upkeep_job(self.source, settings)],
+            jobs=[
+                drain_job(self.source, lake),
+                pause_job(self.source, settings),
+                resume_job(self.source, settings),
+                job,
+                upkeep_job(self.source, settings),
+            ],
             sensors=[keep_draining(self.source, settings)],
             executor=dg.in_process_executor,
         )

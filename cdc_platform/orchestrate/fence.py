@@ -1,8 +1,8 @@
 """One staying run a source at a time.
 
 The fence is for a hand-over without a gap, not for correctness: a successor starts up, waits here, and goes
-on the moment its predecessor has committed. The predecessor, out of time, goes on until somebody waits here,
-however long that one takes to start. Two runs past the fence would only do the same work twice.
+on the moment its predecessor has committed. The predecessor goes on until somebody waits here, however long
+that one takes to start, also when it is out of time. Two runs past the fence only do the same work twice.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ def fence_if_free(settings: Settings, source: Source) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def is_held(settings: Settings, source: Source) -> bool:
+    """Whether a run of this machine is past the fence, or waits at it."""
+    return not all(_is_free(_lock(settings, source, name)) for name in ("run", "successor"))
 
 
 def _is_free(lock: FileLock) -> bool:

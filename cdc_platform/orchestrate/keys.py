@@ -1,4 +1,4 @@
-"""Names of the assets of a source.
+"""Names of the assets of a source, and of the tags its runs carry.
 
 ``[mongodb, <source>, <collection>]`` → ``[kafka, <source>, <collection>]`` →
 ``[delta, <source>, <collection>_changes]`` → ``[delta, <source>, <collection>]``.
@@ -12,7 +12,13 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
 
 SOURCE_TAG = "cdc/source"
+"""On every run of a source's jobs and of its sensor: what belongs to the source, and may be cleaned up."""
+
 MODE_TAG = "cdc/mode"
+"""``stay`` on the runs that the sensor starts."""
+
+FAILED_TAG = "cdc/failed"
+"""Tables that failed in a run, and when: ``orders@2026-11-21T07:11:16+00:00,customers@…``."""
 
 
 def source_key(source: Source, collection: str) -> dg.AssetKey:

@@ -1,99 +1,166 @@
-"""When the sensor asks for a run, against a real (in-memory) Dagster instance."""
+"""What the sensor learns from Dagster: runs that go on, tables that rest. Against a real instance, in memory."""
 
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
+from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG
-from cdc_platform.orchestrate.sensor import decide, resting
+from cdc_platform.orchestrate.failed import failures, remember, resting
+from cdc_platform.orchestrate.fence import fence
+from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.running import working
 
 SOURCE = Source(name="shop", uri="mongodb://nowhere", database="shop", collections=("orders", "customers"))
-SETTINGS = Settings(run_seconds=100)
-BEHIND = {"orders": 5, "customers": 0}
-CAUGHT_UP = {"orders": 0, "customers": 0}
+STARTED, SUCCEEDED = dg.DagsterEventType.RUN_START, dg.DagsterEventType.RUN_SUCCESS
 
 
 @pytest.fixture
-def instance() -> DagsterInstance:
-    return DagsterInstance.ephemeral()
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
-def add_run(instance: DagsterInstance, status: DagsterRunStatus, **tags: str) -> None:
-    run = dg.DagsterRun(job_name="any", status=status, tags={SOURCE_TAG: "shop", MODE_TAG: "stay", **tags})
-    instance.add_run(run)
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path, run_seconds=100)
 
 
-def ask(
-    instance: DagsterInstance, behind: dict[str, int], tired: set[str], now: float
-) -> dg.RunRequest | None:
-    return decide(instance, SOURCE, SETTINGS, behind, tired, now)[0]
-
-
-def test_lag_starts_a_run_of_all_tables_without_their_checks(instance: DagsterInstance) -> None:
-    request = ask(instance, BEHIND, set(), time.time())
-    assert request is not None
-    assert {key.to_user_string() for key in request.asset_selection or ()} == {
-        "delta/shop/orders_changes",
-        "delta/shop/orders",
-        "delta/shop/customers_changes",
-        "delta/shop/customers",
-    }
-    assert request.asset_check_keys == []
-    assert request.run_key is None
-
-
-def test_no_lag_starts_nothing(instance: DagsterInstance) -> None:
-    assert ask(instance, CAUGHT_UP, set(), time.time()) is None
-
-
-@pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING])
-def test_a_run_that_is_coming_is_enough(instance: DagsterInstance, status: DagsterRunStatus) -> None:
-    add_run(instance, status)
-    assert ask(instance, BEHIND, set(), time.time()) is None
-
-
-def test_a_young_run_is_left_alone_and_an_old_one_gets_one_successor(instance: DagsterInstance) -> None:
-    run = dg.DagsterRun(job_name="any", tags={SOURCE_TAG: "shop", MODE_TAG: "stay"})
-    instance.add_run(run)
-    with_start(instance, run)
-    assert ask(instance, CAUGHT_UP, set(), time.time()) is None
-    assert ask(instance, CAUGHT_UP, set(), time.time() + 95) is not None
-    add_run(instance, DagsterRunStatus.STARTING)
-    assert ask(instance, CAUGHT_UP, set(), time.time() + 95) is None
-
-
-def with_start(instance: DagsterInstance, run: dg.DagsterRun) -> None:
-    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
-    instance.report_dagster_event(event, run.run_id)
-
-
-def test_a_table_that_failed_rests_while_the_others_go_on(instance: DagsterInstance) -> None:
-    failed = dg.DagsterRun(
-        job_name="any", tags={SOURCE_TAG: "shop", MODE_TAG: "stay", "cdc/failed": "orders"}
+def add_run(
+    instance: DagsterInstance, *tables: str, status: DagsterRunStatus = DagsterRunStatus.NOT_STARTED
+) -> dg.DagsterRun:
+    keys = frozenset(lake_key(SOURCE, name, kind) for name in tables for kind in Kind)
+    run = dg.DagsterRun(
+        job_name="any",
+        status=status,
+        tags={SOURCE_TAG: "shop", MODE_TAG: "stay"},
+        asset_selection=keys or None,
     )
-    instance.add_run(failed)
-    with_start(instance, failed)
-    instance.report_run_failed(failed)
-    now = time.time()
-    assert resting(instance, SOURCE, now) == {"orders"}
-    assert resting(instance, SOURCE, now + 15) == set()
-    assert ask(instance, BEHIND, {"orders"}, now) is None
-    request = ask(instance, {"orders": 5, "customers": 1}, {"orders"}, now)
-    assert request is not None
-    assert {key.path[-1] for key in request.asset_selection or ()} == {"customers_changes", "customers"}
+    return instance.add_run(run)
+
+
+def tell(instance: DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType) -> None:
+    instance.report_dagster_event(dg.DagsterEvent(kind.value, run.job_name), run.run_id)
+
+
+def end(instance: DagsterInstance, run: dg.DagsterRun, *failed: str, fails: bool = False) -> None:
+    tell(instance, run, STARTED)
+    for name in failed:
+        remember(instance, run.run_id, name, datetime.now(UTC))
+    if failed or fails:
+        instance.report_run_failed(run)
+    else:
+        tell(instance, run, SUCCEEDED)
+
+
+def rested(instance: DagsterInstance, after: float = 0) -> set[str]:
+    return set(resting(instance, SOURCE, time.time() + after))
+
+
+def test_a_table_that_failed_rests_and_the_others_do_not(instance: DagsterInstance) -> None:
+    end(instance, add_run(instance), "orders")
+    assert rested(instance) == {"orders"}
+    assert rested(instance, after=15) == set()
+
+
+def test_it_rests_already_while_the_run_it_failed_in_goes_on(instance: DagsterInstance) -> None:
+    run = add_run(instance)
+    tell(instance, run, STARTED)
+    remember(instance, run.run_id, "orders", datetime.now(UTC))
+    assert rested(instance) == {"orders"}
 
 
 def test_each_failure_in_a_row_doubles_the_rest(instance: DagsterInstance) -> None:
     for _ in range(4):
-        failed = dg.DagsterRun(
-            job_name="any", tags={SOURCE_TAG: "shop", MODE_TAG: "stay", "cdc/failed": "customers,orders"}
-        )
-        instance.add_run(failed)
-        with_start(instance, failed)
-        instance.report_run_failed(failed)
-    assert resting(instance, SOURCE, time.time() + 60) == {"orders", "customers"}
-    assert resting(instance, SOURCE, time.time() + 90) == set()
+        end(instance, add_run(instance), "customers", "orders")
+    assert rested(instance, after=60) == {"orders", "customers"}
+    assert rested(instance, after=90) == set()
+
+
+def test_a_run_without_the_table_does_not_end_its_row_of_failures(instance: DagsterInstance) -> None:
+    for _ in range(4):
+        end(instance, add_run(instance), "orders")
+        end(instance, add_run(instance, "customers"))
+    assert rested(instance, after=60) == {"orders"}
+
+
+def test_a_run_in_which_the_table_did_well_ends_its_row_of_failures(instance: DagsterInstance) -> None:
+    end(instance, add_run(instance), "orders")
+    end(instance, add_run(instance))
+    assert rested(instance) == set()
+
+
+def test_a_run_that_failed_as_a_whole_makes_all_its_tables_rest(instance: DagsterInstance) -> None:
+    end(instance, add_run(instance), fails=True)
+    assert rested(instance) == {"orders", "customers"}
+
+
+def test_a_failure_is_kept_with_its_time_and_only_the_first_of_a_table(instance: DagsterInstance) -> None:
+    run = add_run(instance)
+    first = datetime(2026, 11, 21, 7, 0, tzinfo=UTC)
+    remember(instance, run.run_id, "orders", first)
+    remember(instance, run.run_id, "orders", datetime.now(UTC))
+    remember(instance, run.run_id, "a-b.c", first)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert failures(found) == {"a-b.c": first, "orders": first}
+
+
+def test_a_run_drains_its_tables_but_those_that_failed_in_it(
+    instance: DagsterInstance, settings: Settings
+) -> None:
+    run = add_run(instance)
+    tell(instance, run, STARTED)
+    remember(instance, run.run_id, "orders", datetime.now(UTC))
+    [found] = working(instance, SOURCE, settings, time.time())
+    assert found.tables == {"customers"}
+    assert found.started == pytest.approx(time.time(), abs=5)
+
+
+def test_runs_of_another_source_and_one_shot_runs_are_not_this_sources_staying_runs(
+    instance: DagsterInstance, settings: Settings
+) -> None:
+    instance.add_run(dg.DagsterRun(job_name="any", tags={SOURCE_TAG: "shop"}))
+    instance.add_run(dg.DagsterRun(job_name="any", tags={SOURCE_TAG: "crm", MODE_TAG: "stay"}))
+    assert working(instance, SOURCE, settings, time.time()) == []
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_left_out(
+    instance: DagsterInstance, settings: Settings
+) -> None:
+    run = add_run(instance)
+    tell(instance, run, STARTED)
+    waited: list[float] = []
+    assert len(working(instance, SOURCE, settings, time.time(), waited.append)) == 1
+    assert working(instance, SOURCE, settings, time.time() + 61, waited.append) == []
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status is DagsterRunStatus.FAILURE
+    assert len(waited) == 1
+
+
+def test_a_run_past_the_fence_is_not_gone_however_long_it_stays(
+    instance: DagsterInstance, settings: Settings
+) -> None:
+    tell(instance, add_run(instance), STARTED)
+    with fence(settings, SOURCE):
+        assert len(working(instance, SOURCE, settings, time.time() + 3_600)) == 1
+
+
+def test_a_run_that_ends_meanwhile_is_not_called_gone(instance: DagsterInstance, settings: Settings) -> None:
+    run = add_run(instance)
+    tell(instance, run, STARTED)
+
+    def ends(_seconds: float) -> None:
+        tell(instance, run, SUCCEEDED)
+
+    assert working(instance, SOURCE, settings, time.time() + 61, ends) == []
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status is DagsterRunStatus.SUCCESS
