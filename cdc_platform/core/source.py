@@ -59,13 +59,16 @@ class Capture(BaseModel):
 
 
 class Source(BaseModel):
-    """One MongoDB database whose collections are captured."""
+    """One MongoDB database whose collections are captured.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Neither its repr nor what is said of a wrong declaration shows a value: ``uri`` may hold a password.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: Annotated[Name, Field(description="Name of the source; prefix of its topics and assets.")]
     engine: Annotated[Literal["mongodb"], Field(description="Database engine.")] = "mongodb"
-    uri: Annotated[str, Field(description="Connection string, as MongoDB drivers take it.")]
+    uri: Annotated[str, Field(description="Connection string, as MongoDB drivers take it.", repr=False)]
     database: Annotated[Carried, Field(description="Database to capture.")]
     collections: Annotated[
         tuple[Carried, ...], Field(description="Collections to capture, by their names.", min_length=1)
