@@ -1,4 +1,4 @@
-"""What the sensor learns from Dagster: runs that go on, tables that rest. Against a real instance, in memory."""
+"""What the sensor learns from Dagster: runs that go on, tables that rest. A real instance, in memory."""
 
 import time
 from collections.abc import Iterator
