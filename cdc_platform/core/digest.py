@@ -2,7 +2,8 @@
 
 Both sides of a proof are encoded here, the source's values by an ``encoder`` and the lake's columns by
 ``encode_columns``. The two give the same text for the same value; a test holds them to it. If they did not,
-every proof would be worthless in one direction or the other.
+every proof would be worthless in one direction or the other. A column may hold fields as text (``Unfold``):
+they then count as the fields they are, at every level.
 
 The form equates what a column store cannot tell apart, and nothing else
 - a field that is null and a field that is missing, at every level of nesting;
@@ -45,6 +46,13 @@ Cells = list[str | None]
 Adapters = Mapping[type, Callable[[Any], Any]]
 """Type → function that turns a value of exactly this type into one that the canonical form knows."""
 
+Fields = Mapping[str, str]
+"""Name of a field → canonical text of its value."""
+
+Unfold = Callable[[str], Callable[[str], Fields] | None]
+"""Name of a text column → how to read the fields that one of its texts stands for; None for a column that
+holds nothing but its own text."""
+
 
 class Moment(int):
     """Microseconds since 1970 in UTC; for times that ``datetime`` cannot hold (years before 1 or after
@@ -74,13 +82,15 @@ def encoder(adapt: Adapters | None = None) -> Encoder:
     return lambda value: by_type[type(value)](value)
 
 
-def encode_columns(columns: Sequence[pl.Series]) -> list[str]:
+def encode_columns(columns: Sequence[pl.Series], unfold: Unfold = lambda _: None) -> list[str]:
     """Canonical text of each row, the columns' names being the document's fields; at least one column.
 
-    Works through columns, nested ones too, one leaf at a time. Raises SchemaRefused for a type without a
-    canonical form.
+    Works through columns, nested ones too, one leaf at a time. ``unfold``: which text columns hold other
+    fields, in documents of every level. A field that is there both ways is written twice, so that its row
+    equals no other. Raises SchemaRefused for a type without a canonical form.
     """
-    return _joined([column.to_physical() for column in columns], [column.dtype for column in columns])
+    physical = [column.to_physical() for column in columns]
+    return _joined(physical, [column.dtype for column in columns], unfold)
 
 
 def row_digest(key: str, canonical: str) -> int:
@@ -102,11 +112,18 @@ class BucketDigest:
 
     def add(self, rows: Iterable[tuple[str, int]]) -> None:
         """``rows``: key text and row digest."""
+        self._count(rows, 1)
+
+    def remove(self, rows: Iterable[tuple[str, int]]) -> None:
+        """The opposite of ``add``; counts go below zero for rows that were not there."""
+        self._count(rows, -1)
+
+    def _count(self, rows: Iterable[tuple[str, int]], sign: int) -> None:
         counts, sums = self.counts, self.sums
         for key, digest in rows:
             bucket = crc32(key.encode()) & (BUCKETS - 1)
-            counts[bucket] += 1
-            sums[bucket] = (sums[bucket] + digest) % MODULUS
+            counts[bucket] += sign
+            sums[bucket] = (sums[bucket] + sign * digest) % MODULUS
 
     @property
     def rows(self) -> int:
@@ -193,41 +210,67 @@ _SCALARS: Final[Mapping[type, Encoder]] = {
 }
 
 
-def _joined(columns: Sequence[pl.Series], dtypes: Sequence[pl.DataType]) -> list[str]:
+def _joined(columns: Sequence[pl.Series], dtypes: Sequence[pl.DataType], unfold: Unfold) -> list[str]:
     """Rows from their fields' columns. ``columns`` are physical (times as integers), ``dtypes`` say what
     they are."""
     fields = sorted(zip(columns, dtypes, strict=True), key=lambda field: field[0].name)
-    headed = [_headed(_head(column.name), _cells(column, dtype)) for column, dtype in fields]
-    return [_braced([cell for cell in row if cell is not None]) for row in zip(*headed, strict=True)]
+    folded = [
+        (column, read) for column, dtype in fields if dtype == pl.String and (read := unfold(column.name))
+    ]
+    names = {column.name for column, _ in folded}
+    plain = [(column, dtype) for column, dtype in fields if column.name not in names]
+    cells = [_headed(_head(column.name), _cells(column, dtype, unfold)) for column, dtype in plain]
+    rows = [[cell for cell in row if cell is not None] for row in _transposed(cells, len(columns[0]))]
+    for row, extra in _unfolded(folded).items():
+        whole = [(column.name, cell[row]) for (column, _), cell in zip(plain, cells, strict=True)] + extra
+        rows[row] = [cell for _, cell in sorted((name, cell) for name, cell in whole if cell is not None)]
+    return [_braced(row) for row in rows]
+
+
+def _unfolded(
+    folded: Sequence[tuple[pl.Series, Callable[[str], Fields]]],
+) -> dict[int, list[tuple[str, str | None]]]:
+    """Row → the headed fields that its texts stand for."""
+    found: dict[int, list[tuple[str, str | None]]] = {}
+    for column, read in folded:
+        for row in column.is_not_null().arg_true():
+            found.setdefault(row, []).extend(
+                (name, _head(name) + cell) for name, cell in read(column[row]).items()
+            )
+    return found
+
+
+def _transposed(cells: Sequence[Cells], rows: int) -> Iterable[Sequence[str | None]]:
+    return zip(*cells, strict=True) if cells else [()] * rows
 
 
 def _headed(head: str, cells: Cells) -> Cells:
     return [None if cell is None else head + cell for cell in cells]
 
 
-def _cells(column: pl.Series, dtype: pl.DataType) -> Cells:
+def _cells(column: pl.Series, dtype: pl.DataType, unfold: Unfold) -> Cells:
     """Canonical text of each value of a physical column, None for null."""
     match dtype:
         case pl.Struct():
-            return _struct_cells(column, dtype)
+            return _struct_cells(column, dtype, unfold)
         case pl.List():
-            return _list_cells(column, _instance(dtype.inner))
+            return _list_cells(column, _instance(dtype.inner), unfold)
     encode = _leaf(dtype)
     return [None if value is None else encode(value) for value in column.to_list()]
 
 
-def _struct_cells(column: pl.Series, dtype: pl.Struct) -> Cells:
+def _struct_cells(column: pl.Series, dtype: pl.Struct, unfold: Unfold) -> Cells:
     if not dtype.fields:
         return [None if null else "{}" for null in column.is_null()]
     children = [column.struct.field(field.name) for field in dtype.fields]
-    rows = _joined(children, [_instance(field.dtype) for field in dtype.fields])
+    rows = _joined(children, [_instance(field.dtype) for field in dtype.fields], unfold)
     return [None if null else row for null, row in zip(column.is_null(), rows, strict=True)]
 
 
-def _list_cells(column: pl.Series, inner: pl.DataType) -> Cells:
+def _list_cells(column: pl.Series, inner: pl.DataType, unfold: Unfold) -> Cells:
     lengths = column.list.len().to_list()
     filled = column.filter(column.list.len() > 0)
-    items = iter(["n" if cell is None else cell for cell in _cells(filled.explode(), inner)])
+    items = iter(["n" if cell is None else cell for cell in _cells(filled.explode(), inner, unfold)])
     return [None if n is None else f"[{','.join(islice(items, n))}]" for n in lengths]
 
 
