@@ -23,9 +23,9 @@ from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.orchestrate.fence import fence_if_free
 from cdc_platform.platform import replicas
 from cdc_platform.replicate import Drain, Failure, Until
+from cdc_platform.replicate.fence import fence_if_free
 
 KAFKA_SECONDS: Final = 10.0
 """Seconds for Kafka to answer a question."""

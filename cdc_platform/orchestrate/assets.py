@@ -20,12 +20,12 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.orchestrate.failed import remember
-from cdc_platform.orchestrate.fence import fence
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key, source_key, topic_key
 from cdc_platform.orchestrate.record import Recorder, storage_metadata
 from cdc_platform.orchestrate.tables import Tables
 from cdc_platform.platform import holds, lake_table, replica, utc_now
 from cdc_platform.replicate import Drain, Failure, Replica, Until
+from cdc_platform.replicate.fence import fence
 
 Wanted = Mapping[str, frozenset[Kind]]
 """Tables to fill, by the names of their collections, and which of their lake tables."""

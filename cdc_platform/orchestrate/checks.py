@@ -15,11 +15,11 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.orchestrate.fence import fence_if_free
 from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.platform import replicas
 from cdc_platform.prove import Subject, prove
 from cdc_platform.replicate import Drain, Failure, Replica, Until
+from cdc_platform.replicate.fence import fence_if_free
 from cdc_platform.verify.truth import MongoTruth, connect
 from cdc_platform.verify.verdict import Result, Verdict
 

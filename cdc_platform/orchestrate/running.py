@@ -10,9 +10,9 @@ import dagster as dg
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.failed import failures, has_table
-from cdc_platform.orchestrate.fence import is_held
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG
 from cdc_platform.orchestrate.turn import Working
+from cdc_platform.replicate.fence import is_held
 
 LOST_AFTER = 60.0
 """Seconds in which a started run gets to the fence."""

@@ -13,9 +13,9 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.failed import failures, remember, resting
-from cdc_platform.orchestrate.fence import fence
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key
 from cdc_platform.orchestrate.running import working
+from cdc_platform.replicate.fence import fence
 
 SOURCE = Source(name="shop", uri="mongodb://nowhere", database="shop", collections=("orders", "customers"))
 STARTED, SUCCEEDED = dg.DagsterEventType.RUN_START, dg.DagsterEventType.RUN_SUCCESS

@@ -8,7 +8,7 @@ import pytest
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.fence import fence, fence_if_free
+from cdc_platform.replicate.fence import fence, fence_if_free
 
 SOURCE = Source(name="shop", uri="mongodb://nowhere", database="shop", collections=("orders",))
 
