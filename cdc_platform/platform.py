@@ -114,13 +114,27 @@ def load_sources(folder: Path = SOURCES) -> dict[str, Source]:
     """
     found = {}
     for path in sorted(folder.glob("*/defs.yaml")):
-        text = jinja2.Environment(undefined=jinja2.Undefined).from_string(path.read_text())
         try:
-            declared = yaml.safe_load(text.render(env=os.environ))
-            source = Source.model_validate(declared["attributes"])
+            declared = yaml.safe_load(path.read_text())
+            source = Source.model_validate(_filled_in(declared["attributes"]))
         except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
             raise Terminal(
                 str(error), where=str(path), remedy="mend the file, then: dg check defs"
             ) from error
         found[source.name] = source
     return found
+
+
+def _filled_in(value: object) -> object:
+    """``{{ env.NAME }}`` in every text of a declaration.
+
+    Not in the file as a whole: a password is no YAML, and what YAML cannot read is quoted in its error.
+    """
+    match value:
+        case str():
+            return jinja2.Environment(undefined=jinja2.Undefined).from_string(value).render(env=os.environ)
+        case dict():
+            return {key: _filled_in(each) for key, each in value.items()}
+        case list():
+            return [_filled_in(each) for each in value]
+    return value

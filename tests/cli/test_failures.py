@@ -140,6 +140,18 @@ def test_a_declaration_that_is_wrong_is_named_by_its_file(nowhere: Nowhere) -> N
     assert str(Path("broken", "defs.yaml")) in result.stderr
 
 
+def test_a_password_from_the_environment_is_never_shown_whatever_it_holds(nowhere: Nowhere) -> None:
+    declare(Path(nowhere.sources), "vault", uri="{{ env.VAULT_URI }}", partitions=0)
+    for password in ('s3cret": {[', "s3cret#: -", "s3cret"):
+        env = {**nowhere.env, "VAULT_URI": f"mongodb://ann:{password}@db/", "CDC_DEBUG": "1"}
+
+        result = cdc("--sources", nowhere.sources, "tables", env=env)
+
+        assert result.exit_code == 1
+        assert "partitions" in result.stderr
+        assert "s3cret" not in result.output
+
+
 def test_no_declared_source_is_said(tmp_path: Path) -> None:
     result = cdc("--sources", str(tmp_path), "tables")
 
