@@ -18,6 +18,7 @@ import orjson
 import typer
 
 from cdc_platform.core.errors import CdcError, Transient
+from cdc_platform.core.masking import masked
 
 
 class Exit(IntEnum):
@@ -88,13 +89,13 @@ def explain(error: BaseException) -> Message:
         case OSError():
             return Message(error.strerror or str(error), str(error.filename or ""), "", Exit.ERROR)
     remedy = "this is a defect: run it again with CDC_DEBUG=1 and report the traceback"
-    return Message(f"{type(error).__name__}: {error}", "", remedy, Exit.ERROR)
+    return Message(masked(f"{type(error).__name__}: {error}"), "", remedy, Exit.ERROR)
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
     """Tell the person, and return the exit code."""
     if os.environ.get("CDC_DEBUG") == "1":
-        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        typer.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
     message = explain(error)
     if as_json:
         typer.echo(orjson.dumps({"error": message.fields}, option=orjson.OPT_INDENT_2))

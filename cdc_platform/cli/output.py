@@ -1,4 +1,8 @@
-"""What a command prints: a table for a person, or one JSON document for a program."""
+"""What a command prints: a table for a person, or one JSON document for a program.
+
+Invariant: a document shows no password, wherever it comes from; Kafka Connect's traces may quote a connection
+string.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
+
+from cdc_platform.core.masking import masked_within
 
 PIPED_WIDTH: Final = 200
 """Columns where there is no terminal to ask: paths and offsets stay on one line."""
@@ -38,7 +44,8 @@ class Output:
         """The result: ``document`` as JSON (it may hold dataclasses and enums), or what a person sees."""
         if self.as_json:
             options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-            typer.echo(orjson.dumps(document, default=str, option=options))
+            plain = orjson.loads(orjson.dumps(document, default=str, option=options))
+            typer.echo(orjson.dumps(masked_within(plain), option=options))
             return
         for each in seen:
             self.stdout.print(each)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from cdc_platform.connect.status import ConnectorStatus, Progress, State, TaskStatus
 from cdc_platform.core.errors import Terminal
+from cdc_platform.core.masking import masked
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ def message(answer: httpx.Response) -> str:
     try:
         return _MESSAGE.validate_json(answer.content).message
     except ValidationError:
-        return answer.text[:500]
+        return masked(answer.text)[:500]
 
 
 def _read(shape: TypeAdapter[T], answer: httpx.Response) -> T:
@@ -134,7 +135,7 @@ def _read(shape: TypeAdapter[T], answer: httpx.Response) -> T:
     except ValidationError as error:
         raise Terminal(
             f"the answer to {answer.request.method} {answer.request.url.path} is not Kafka Connect's: "
-            f"{answer.text[:200]!r}",
+            f"{masked(answer.text)[:200]!r}",
             where=str(answer.request.url),
             remedy="correct Kafka Connect's address (CDC_CONNECT_URL)",
         ) from error

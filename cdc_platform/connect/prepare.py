@@ -39,10 +39,7 @@ def prepare(source: Source, *, patience: float = 10.0) -> None:
     May be repeated; changes nothing that is already so. ``patience``: seconds to find the server. Raises
     Transient if it does not answer, Terminal with a remedy for everything that a person has to change.
     """
-    with (
-        _named(source),
-        MongoClient[dict[str, Any]](source.uri, serverSelectionTimeoutMS=int(patience * 1000)) as client,
-    ):
+    with _named(source), _client(source, patience) as client:
         database = client[source.database]
         _require_replica_set(source, client)
         images = source.capture.images == "required"
@@ -51,6 +48,13 @@ def prepare(source: Source, *, patience: float = 10.0) -> None:
         _prepare_collections(source, database, images)
         with database.watch(max_await_time_ms=1):
             pass  # opening it shows whether this user may read changes
+
+
+def _client(source: Source, patience: float) -> MongoClient[dict[str, Any]]:
+    try:
+        return MongoClient(source.uri, serverSelectionTimeoutMS=int(patience * 1000))
+    except ValueError as error:  # a port that is no number
+        raise ConfigurationError(str(error)) from error
 
 
 def _require_replica_set(source: Source, client: MongoClient[dict[str, Any]]) -> None:

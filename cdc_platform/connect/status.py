@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cdc_platform.core.errors import Terminal
+from cdc_platform.core.masking import masked
 
 
 class State(StrEnum):
@@ -82,8 +83,8 @@ class ConnectorStatus:
 
 
 def failure(trace: str) -> str:
-    """First line of a Java stack trace and its root cause, which is what names the fault."""
-    lines = trace.strip().splitlines() or ["Connect gives no reason"]
+    """First line of a Java stack trace and its root cause, which names the fault, without passwords."""
+    lines = masked(trace).strip().splitlines() or ["Connect gives no reason"]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     return f"{lines[0]}\n    because of {causes[-1]}" if causes else lines[0]
 

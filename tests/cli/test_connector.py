@@ -65,3 +65,21 @@ def test_a_connector_that_is_not_deployed_cannot_be_paused(nowhere: Nowhere, wor
 
 def worker_env(nowhere: Nowhere, worker: Worker) -> dict[str, str]:
     return {**nowhere.env, "CDC_CONNECT_URL": worker.url}
+
+
+def test_a_trace_that_quotes_the_connection_string_is_shown_without_the_password(
+    nowhere: Nowhere, worker: Worker
+) -> None:
+    worker.on("GET /connectors", Answer(200, b'["cdc-shop"]'))
+    quoting = recorded("status_failed").body.replace(b"Invalid value", b"mongodb://ann:s3cret@db/ is invalid")
+    worker.on(STATUS, Answer(200, quoting))
+
+    for words in (("--json",), ()):
+        result = cdc(
+            *("--sources", nowhere.sources, "connector", "status", "shop", *words),
+            env=worker_env(nowhere, worker),
+        )
+
+        assert result.exit_code == 1
+        assert "mongodb://ann:***@db/" in result.stdout
+        assert "s3cret" not in result.output

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.masking import masked
+from cdc_platform.core.masking import masked, masked_within
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,6 @@ from cdc_platform.core.masking import masked
         ("mongodb://h/?tlsCertificateKeyFilePassword=s3cret&x=y", None),
         ("authMechanismProperties=AWS_SESSION_TOKEN:s3cret", "authMechanismProperties=AWS_SESSION_TOKEN:***"),
         ('{"mongodb.password": "s3cret s3cret"}', '{"mongodb.password": ***}'),
-        ("aws_secret_access_key", "aws_secret_access_key"),
         ("sasl.jaas.config=… password=s3cret;", "sasl.jaas.config=… password=***;"),
     ],
 )
@@ -44,6 +43,16 @@ def test_a_password_is_masked_and_nothing_else(said: str, shown: str | None) -> 
 )
 def test_what_holds_no_password_stays_as_it_is(harmless: str) -> None:
     assert masked(harmless) == harmless
+
+
+def test_passwords_are_masked_within_nested_values() -> None:
+    given = {"uri": ["mongodb://ann:s3cret@db/"], "mongodb.password": "s3cret", "rows": {"a": 1, "b": None}}
+
+    assert masked_within(given) == {
+        "uri": ["mongodb://ann:***@db/"],
+        "mongodb.password": "***",
+        "rows": {"a": 1, "b": None},
+    }
 
 
 def test_an_error_never_tells_a_password() -> None:
