@@ -7,10 +7,11 @@ that the connector writes to the topic the reader reads.
 from __future__ import annotations
 
 from typing import Annotated, Final, Literal
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from cdc_platform.core.model import Limits
+from cdc_platform.core.model import Limits, Policy
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -58,6 +59,56 @@ class Capture(BaseModel):
         return self
 
 
+Cron = Annotated[str, StringConstraints(pattern=r"^(@(hourly|daily|weekly|monthly)|\S+( \S+){4})$")]
+"""Five fields, or one of cron's shorthands."""
+
+
+class Schedules(BaseModel):
+    """When a source's upkeep runs, each as a cron expression; ``null`` leaves one out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    compact: Annotated[Cron | None, Field(description="When many small files of each table become few.")] = (
+        "17 * * * *"
+    )
+    vacuum: Annotated[
+        Cron | None, Field(description="When files go that no version within retention.files_hours needs.")
+    ] = "41 2 * * *"
+    verify: Annotated[
+        Cron | None, Field(description="When the lake is proven against the source, which is read in full.")
+    ] = "11 4 * * *"
+    retention: Annotated[Cron | None, Field(description="When old runs leave Dagster's event log.")] = (
+        "47 * * * *"
+    )
+    timezone: Annotated[str, Field(description="Time zone of the above, by its IANA name.")] = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, name: str) -> str:
+        if name != "UTC" and name not in available_timezones():
+            raise ValueError(f"{name} is no time zone; one is, for example, Europe/Berlin")
+        return name
+
+
+class Retention(BaseModel):
+    """How long what is no longer needed stays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files_hours: Annotated[
+        int,
+        Field(
+            ge=1, description="Hours that files of older table versions stay, for readers and time travel."
+        ),
+    ] = 168
+    runs_hours: Annotated[
+        int, Field(ge=1, description="Hours that ended runs stay in Dagster, with their events.")
+    ] = 72
+    runs_kept: Annotated[
+        int, Field(ge=1, description="Newest ended runs of each job that stay however old they are.")
+    ] = 25
+
+
 class Source(BaseModel):
     """One MongoDB database whose collections are captured.
 
@@ -75,7 +126,17 @@ class Source(BaseModel):
     ]
     partitions: Annotated[int, Field(ge=1, le=1000, description="Partitions of each topic.")] = 3
     capture: Annotated[Capture, Field(description="How the connector reads the database.")] = Capture()
+    values: Annotated[
+        Policy,
+        Field(
+            description="What becomes of a value that does not fit its column. json: it goes as canonical "
+            "extended JSON text beside its field, into <field>__json. quarantine: its event becomes a dead "
+            "letter. refuse: its table stops before the event, and before an event that cannot be decoded."
+        ),
+    ] = Policy.JSON
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
+    schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
+    retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()
 
     @field_validator("collections")
     @classmethod
