@@ -6,6 +6,8 @@ the race with a compaction opens the table again and commits once more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,31 +24,46 @@ RETENTION_HOURS = 168
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
-    """What was done to one table: files before and after compaction, and files removed from disk."""
+class Compacted:
+    """Files of one table before and after."""
 
-    uri: str
     files_before: int
     files_after: int
-    removed: int
 
 
-def tidy(path: Path, retention_hours: int = RETENTION_HOURS) -> Upkeep:
-    """Compact a table and remove files that no version of the last ``retention_hours`` refers to.
+def compact(path: Path) -> Compacted:
+    """Make few large files of many small ones.
 
     Raises Conflict if a writer was in the way, Transient if the table cannot be read or written.
     """
-    try:
+    with _named(path):
         table = DeltaTable(str(path))
         before = len(table.file_uris())
         table.optimize.compact(target_size=FILE_BYTES)
-        removed = table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False)
-        return Upkeep(str(path), before, len(table.file_uris()), len(removed))
+        return Compacted(before, len(table.file_uris()))
+
+
+def vacuum(path: Path, retention_hours: int = RETENTION_HOURS) -> int:
+    """Remove files that no version of the last ``retention_hours`` refers to; returns how many.
+
+    Files of writers that were killed before their commit go as well, once they are that old: younger ones may
+    belong to a commit that is under way. Raises as ``compact``.
+    """
+    with _named(path):
+        table = DeltaTable(str(path))
+        return len(table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=True))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Delta's errors as the platform's."""
+    try:
+        yield
     except CommitFailedError as error:
-        raise Conflict(f"a writer committed during the compaction ({error})", where=str(path)) from error
+        raise Conflict(f"a writer committed meanwhile ({error})", where=str(path)) from error
     except (DeltaError, OSError) as error:
         raise Transient(
-            f"the table could not be compacted: {error}",
+            f"the table could not be kept up: {error}",
             where=str(path),
-            remedy="check the disk's space; the table is whole, compaction is tried again at the next upkeep",
+            remedy="check the disk's space; the table is whole, the next upkeep tries again",
         ) from error

@@ -1,4 +1,4 @@
-"""``CdcSource``: one YAML file per source becomes its assets, checks, job and sensor."""
+"""``CdcSource``: one YAML file per source becomes its assets, checks, jobs, schedules and sensor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.assets import drain_job, lake_assets, upstream_assets
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.holding import pause_job, resume_job
+from cdc_platform.orchestrate.keys import SOURCE_TAG
+from cdc_platform.orchestrate.retention import retention_job
+from cdc_platform.orchestrate.schedules import Jobs, schedules
 from cdc_platform.orchestrate.sensor import keep_draining
 from cdc_platform.orchestrate.upkeep import upkeep_job
 
@@ -33,24 +36,28 @@ class CdcSource(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext | None) -> dg.Definitions:
         del context
-        settings = Settings()
-        lake = lake_assets(self.source, settings)
-        checks = proof_checks(self.source, settings)
-        job = dg.define_asset_job(
-            f"verify_{self.source.name}",
+        source, settings = self.source, Settings()
+        lake = lake_assets(source, settings)
+        checks = proof_checks(source, settings)
+        verify = dg.define_asset_job(
+            f"verify_{source.name}",
             selection=dg.AssetSelection.checks(*checks),
-            description=f"Prove that the lake equals {self.source.name}, at a cluster time.",
+            description=f"Prove that the lake equals {source.name}, at a cluster time.",
+            tags={SOURCE_TAG: source.name},
         )
+        kept = Jobs(upkeep_job(source, settings), verify, retention_job(source))
         return dg.Definitions(
-            assets=[*upstream_assets(self.source), lake],
+            assets=[*upstream_assets(source), lake],
             asset_checks=checks,
             jobs=[
-                drain_job(self.source, lake),
-                pause_job(self.source, settings),
-                resume_job(self.source, settings),
-                job,
-                upkeep_job(self.source, settings),
+                drain_job(source, lake),
+                pause_job(source, settings),
+                resume_job(source, settings),
+                kept.verify,
+                kept.upkeep,
+                kept.retention,
             ],
-            sensors=[keep_draining(self.source, settings)],
+            schedules=schedules(source, kept),
+            sensors=[keep_draining(source, settings)],
             executor=dg.in_process_executor,
         )

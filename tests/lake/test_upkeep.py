@@ -1,5 +1,9 @@
 """Compaction and vacuum change files, and nothing that a reader or a writer relies on."""
 
+import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +14,7 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range, Stream
 from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.upkeep import tidy
+from cdc_platform.lake.upkeep import compact, vacuum
 from tests.lake.rows import frame, row
 
 STREAM = Stream("cluster", "topic", "id", 1)
@@ -24,7 +28,7 @@ def test_many_small_files_become_one_with_the_same_rows_and_offsets(tmp_path: Pa
         handle = table.open(STREAM)
         write(handle, frame([row(0, offset, f"k{offset}")]), {0: Range(offset, offset + 1)}, {})
     before = table.rows().collect().sort("_kafka_offset")
-    done = tidy(tmp_path / "table")
+    done = compact(tmp_path / "table")
     assert done.files_before > done.files_after == 1
     assert table.open(STREAM).offsets == {0: 20}
     assert table.rows().collect().sort("_kafka_offset").equals(before)
@@ -37,11 +41,28 @@ def test_files_of_old_versions_go_after_their_retention_alone(tmp_path: Path) ->
         table.merge(
             table.open(STREAM), frame([row(0, offset, f"k{offset}")]), {0: Range(offset, offset + 1)}, {}
         )
-    assert tidy(tmp_path / "table").removed == 0
-    assert tidy(tmp_path / "table", retention_hours=0).removed > 0
+    compact(tmp_path / "table")
+    assert vacuum(tmp_path / "table") == 0
+    assert vacuum(tmp_path / "table", retention_hours=0) > 0
     assert table.rows().select(pl.len()).collect().item() == 5
 
 
-def test_a_table_that_is_not_there_is_one_clear_message(tmp_path: Path) -> None:
-    with pytest.raises(Transient, match="could not be compacted"):
-        tidy(tmp_path / "nothing")
+def test_files_of_a_writer_that_was_killed_go_once_they_are_old(tmp_path: Path) -> None:
+    table = DeltaLakeTable(tmp_path / "table", Kind.CHANGELOG)
+    table.append(table.open(STREAM), frame([row(0, 0, "k")]), {0: Range(0, 1)}, {})
+    orphan = tmp_path / "table" / "part-orphan.parquet"
+    shutil.copy(next((tmp_path / "table").glob("part-*.parquet")), orphan)
+    assert vacuum(tmp_path / "table", retention_hours=1) == 0
+    two_hours_ago = time.time() - 7_200
+    os.utime(orphan, (two_hours_ago, two_hours_ago))
+    assert vacuum(tmp_path / "table", retention_hours=1) == 1
+    assert not orphan.exists()
+    assert table.rows().select(pl.len()).collect().item() == 1
+
+
+@pytest.mark.parametrize("keep", [compact, vacuum])
+def test_a_table_that_is_not_there_is_one_clear_message(
+    tmp_path: Path, keep: Callable[[Path], object]
+) -> None:
+    with pytest.raises(Transient, match="could not be kept up"):
+        keep(tmp_path / "nothing")

@@ -1,0 +1,68 @@
+"""A source's upkeep runs when its declaration says so."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import ValidationError
+
+from cdc_platform.core.source import Schedules, Source
+from cdc_platform.orchestrate.component import CdcSource
+from cdc_platform.orchestrate.keys import SOURCE_TAG
+
+
+def repository(**declared: Any) -> dg.RepositoryDefinition:
+    source = Source(
+        name="shop", uri="mongodb://127.0.0.1:1", database="shop", collections=("orders",), **declared
+    )
+    return CdcSource(source).build_defs(None).get_repository_def()
+
+
+def test_compaction_vacuum_proof_and_retention_are_on_from_the_start() -> None:
+    found = {each.name: each for each in repository().schedule_defs}
+    assert {name: each.job_name for name, each in found.items()} == {
+        "compact_shop_schedule": "upkeep_shop",
+        "vacuum_shop_schedule": "upkeep_shop",
+        "verify_shop_schedule": "verify_shop",
+        "retention_shop_schedule": "retention_shop",
+    }
+    assert {each.default_status for each in found.values()} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_the_declaration_moves_a_schedule_or_leaves_it_out() -> None:
+    declared = Schedules(compact="*/5 * * * *", verify=None, timezone="Europe/Berlin")
+    found = {each.name: each for each in repository(schedules=declared).schedule_defs}
+    assert "verify_shop_schedule" not in found
+    assert found["compact_shop_schedule"].cron_schedule == "*/5 * * * *"
+    assert found["compact_shop_schedule"].execution_timezone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("compact", {"compact": True, "vacuum": False}),
+        ("vacuum", {"compact": False, "vacuum": True}),
+    ],
+)
+def test_a_scheduled_upkeep_does_its_part_and_is_the_sources(name: str, wanted: dict[str, bool]) -> None:
+    shop = repository()
+    schedule = shop.get_schedule_def(f"{name}_shop_schedule")
+    [request] = schedule.evaluate_tick(dg.build_schedule_context()).run_requests or []
+    assert request.run_config == {"ops": {"shop_upkeep": {"config": wanted}}}
+    assert request.tags[SOURCE_TAG] == "shop"
+    dg.validate_run_config(shop.get_job("upkeep_shop"), request.run_config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("compact", "every hour", "pattern"),
+        ("compact", "* * * *", "pattern"),
+        ("timezone", "Berlin", "no time zone"),
+        ("tidy", "@daily", "Extra inputs"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_name(field: str, value: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said) as refused:
+        Schedules.model_validate({field: value})
+    assert refused.value.errors()[0]["loc"] == (field,)
