@@ -112,6 +112,10 @@ class Journal:
         """A run begins."""
         self._log.info("run began", **fields)
 
+    def remarked(self, remark: str) -> None:
+        """Something an operator may want to know."""
+        self._log.info(remark)
+
     def committed(self, receipt: Receipt) -> None:
         """Seconds; ranges as partition → [first, next)."""
         lag = receipt.lag

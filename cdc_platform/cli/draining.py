@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from cdc_platform.cli.failures import tell
 from cdc_platform.cli.output import Output
 from cdc_platform.cli.progress import Progress, commit_line
+from cdc_platform.core.errors import CdcError
 from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.logs import Journal
 from cdc_platform.platform import replicas
 from cdc_platform.replicate import Drain, Failure, Until
 from cdc_platform.replicate.fence import fence_if_free
@@ -34,20 +37,54 @@ LOOK_EVERY: Final = 0.25
 """Seconds between two looks at whether a signal came; also how often the summary moves."""
 
 
+class Teller(Protocol):
+    """Who is told of what happens while it happens: a person, or a collector of logs (``logs.Journal``)."""
+
+    def committed(self, receipt: Receipt) -> None: ...
+
+    def stopped(self, table: str, kind: Kind, error: CdcError) -> None: ...
+
+
+class Lines:
+    """Lines for a person."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def committed(self, receipt: Receipt) -> None:
+        self._console.print(commit_line(receipt), soft_wrap=True)
+
+    def stopped(self, table: str, kind: Kind, error: CdcError) -> None:
+        del error  # told in full at the end
+        self._console.print(f"{table} {kind} stopped; the other tables go on")
+
+
 def drain_source(
-    settings: Settings, source: Source, collections: Sequence[str], until: Until, out: Output
+    settings: Settings,
+    source: Source,
+    collections: Sequence[str],
+    until: Until,
+    out: Output,
+    journal: Journal | None = None,
 ) -> int:
     """Drain until ``until`` or a signal, print what happened, and return the exit code.
 
-    Raises Transient if Kafka does not answer, Terminal if the source was never deployed.
+    ``journal``: is told of every commit and failure, in place of a person. Raises Transient if Kafka does
+    not answer, Terminal if the source was never deployed.
     """
     log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
     wanted = replicas(settings, source, log, dict.fromkeys(collections, frozenset(Kind)))
-    _remark_other_run(settings, source, out)
+    _remark_other_run(settings, source, journal.remarked if journal else out.say)
     progress = Progress(source.name, until, time.monotonic())
     with _ended_by_signals(progress), Drain(wanted, log, until) as drain:
-        _follow(drain, progress, out)
+        if journal is None:
+            _follow(drain, progress, Lines(out.running), out.running)
+        else:
+            journal.began(tables=list(collections))
+            _follow(drain, progress, journal)
     now = time.monotonic()
+    if journal is not None:
+        journal.ended(progress.ended(now), seconds=round(now - progress.began, 3), **progress.totals())
     seen = [progress.table()] if progress.tallies else []
     out.show(progress.document(now), *seen, f"{progress.summary(now)}: {progress.ended(now)}")
     if (error := progress.error()) and not out.as_json:
@@ -55,29 +92,29 @@ def drain_source(
     return progress.exit_code()
 
 
-def _follow(drain: Drain, progress: Progress, out: Output) -> None:
-    console = out.running
-    with Live(console=console, transient=True) if console.is_terminal else nullcontext() as live:
+def _follow(drain: Drain, progress: Progress, teller: Teller, console: Console | None = None) -> None:
+    """``console``: where the summary moves, if it is a terminal."""
+    with Live(console=console, transient=True) if console and console.is_terminal else nullcontext() as live:
         while drain.running:
             if progress.signal is not None:
                 drain.stop()
             match drain.take(timeout=LOOK_EVERY):
                 case Receipt() as receipt:
                     progress.add(receipt)
-                    console.print(commit_line(receipt), soft_wrap=True)
+                    teller.committed(receipt)
                 case Failure() as failure:
                     progress.failures.append(failure)
-                    console.print(f"{failure.table} {failure.kind} stopped; the other tables go on")
+                    teller.stopped(failure.table, failure.kind, failure.error)
             if live:
                 live.update(Text(progress.summary(time.monotonic())))
 
 
-def _remark_other_run(settings: Settings, source: Source, out: Output) -> None:
+def _remark_other_run(settings: Settings, source: Source, say: Callable[[str], None]) -> None:
     # Not held while draining: Dagster's runs would wait for a run that may never end.
     with fence_if_free(settings, source) as free:
         if free:
             return
-    out.say(f"another run drains {source.name}, too; each change is applied once, by either of the two")
+    say(f"another run drains {source.name}, too; each change is applied once, by either of the two")
 
 
 @contextmanager

@@ -23,15 +23,16 @@ S = TypeVar("S", bound=BaseSettings)
 
 def settings() -> Settings:
     """Where the services and the lake are. Raises Terminal naming the variables that are wrong."""
-    return _read(Settings)
+    return read(Settings)
 
 
 def stack_settings() -> StackSettings:
     """Ports and sizes of the local stack. Raises Terminal naming the variables that are wrong."""
-    return _read(StackSettings)
+    return read(StackSettings)
 
 
-def _read(kind: type[S]) -> S:
+def read(kind: type[S]) -> S:
+    """Settings of that kind. Raises Terminal naming the variables that are wrong."""
     load_dotenv(Path(".env"))
     try:
         return kind()

@@ -61,10 +61,19 @@ class Progress:
         key = (receipt.table, receipt.kind)
         self.tallies.setdefault(key, Tally(*key)).add(receipt)
 
+    def totals(self) -> dict[str, int]:
+        """``rows_in``: changes read; each lands in two lake tables."""
+        changelogs = [tally for tally in self.tallies.values() if tally.kind is Kind.CHANGELOG]
+        return {
+            "rows_in": sum(tally.rows_in for tally in changelogs),
+            "commits": sum(tally.commits for tally in self.tallies.values()),
+            "failed": len(self.failures),
+        }
+
     def summary(self, now: float) -> str:
         changelogs = [tally for tally in self.tallies.values() if tally.kind is Kind.CHANGELOG]
-        changes = sum(tally.rows_in for tally in changelogs)
-        commits = sum(tally.commits for tally in self.tallies.values())
+        totals = self.totals()
+        changes, commits = totals["rows_in"], totals["commits"]
         lags = [tally.lag_p95 for tally in changelogs if tally.lag_p95 is not None]
         seconds = now - self.began
         return (

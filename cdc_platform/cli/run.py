@@ -25,16 +25,19 @@ def run(
     Prints a line per commit. Without --once, --seconds or --idle it runs until Ctrl-C or SIGTERM. These, and
     the end of --seconds, end it after the present commit: the changelogs then have all that was read, the
     current tables are at most one merge behind. A second signal ends it at once; nothing is lost either way.
-    Exit code 4 if a table stopped.
+    Exit code 4 if a table stopped. With CDC_LOG_FORMAT=json the lines are structured logs, on stderr.
 
     \b
     Examples:
       cdc run shop --once
       cdc run shop --seconds 600 --idle 30 --table orders --table customers
     """
+    import uuid
+
     from cdc_platform.cli.draining import drain_source
     from cdc_platform.cli.environment import settings, unknown
     from cdc_platform.cli.failures import UsageError
+    from cdc_platform.cli.journal import journal
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import chosen
     from cdc_platform.replicate import Until
@@ -47,6 +50,8 @@ def run(
             raise unknown("table", name, list(declared.collections), where=f"source {source}")
     forever = float("inf")
     until = Until(caught_up=once, idle=idle or forever, seconds=seconds or forever)
-    code = drain_source(settings(), declared, table or declared.collections, until, Output(as_json=as_json))
+    given, out = settings(), Output(as_json=as_json)
+    with journal(source, run_id=uuid.uuid4().hex) as told:
+        code = drain_source(given, declared, table or declared.collections, until, out, told)
     if code:
         raise typer.Exit(code)

@@ -130,6 +130,7 @@ def test_a_run_adds_up_its_commits() -> None:
     told = progress.document(110.0)
     assert told["ended"] == "caught up"
     assert "error" not in told
+    assert progress.totals() == {"rows_in": 2_500, "commits": 3, "failed": 0}
     changelog = progress.tallies["orders", Kind.CHANGELOG]
     assert (changelog.rows_in, changelog.superseded, changelog.version) == (2_500, 400, 8)
     assert changelog.applied == {"c": 2_000, "u": 100}

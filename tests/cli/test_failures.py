@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.cli.calling import cdc, declare, document
@@ -99,6 +100,19 @@ def test_kafka_that_does_not_answer_ends_a_run_with_3(nowhere: Nowhere) -> None:
 
     assert result.exit_code == 3
     assert document(result)["error"]["where"] == f"Kafka at {nowhere.env['CDC_KAFKA_BOOTSTRAP']}"
+
+
+def test_a_run_that_fails_tells_the_collector_of_its_logs_too(nowhere: Nowhere) -> None:
+    env = {**nowhere.env, "CDC_LOG_FORMAT": "json", "TRACEPARENT": f"00-{'a' * 32}-{'b' * 16}-01"}
+
+    result = cdc("--sources", nowhere.sources, "run", "shop", "--once", "--json", env=env)
+
+    assert result.exit_code == 3
+    told = orjson.loads(result.stderr)
+    assert document(result)["error"] == {name: told[name] for name in ("what", "where", "remedy")}
+    assert (told["event"], told["level"], told["source"]) == ("run failed", "error", "shop")
+    assert (told["trace_id"], told["span_id"]) == ("a" * 32, "b" * 16)
+    assert told["run_id"]
 
 
 def test_debug_adds_the_traceback_and_changes_nothing_else(nowhere: Nowhere) -> None:
