@@ -95,8 +95,8 @@ def test_the_log_stays_bounded_over_many_runs(instance: DagsterInstance, tmp_pat
         return sum(os.stat(path).st_size for path in tmp_path.rglob("*") if path.is_file())
 
     sizes = []
-    for _ in range(6):
-        for _ in range(5):
+    for _ in range(4):
+        for _ in range(3):
             run(instance)
         forget_runs(instance, SOURCE, datetime.now(UTC) + LATER, keep=2)
         sizes.append(size())

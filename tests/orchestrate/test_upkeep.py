@@ -1,5 +1,6 @@
 """The upkeep of a source, run as Dagster runs it, on real tables."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,47 +30,58 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-def keep_up(settings: Settings, *, raises: bool = True, **config: Any) -> dg.ExecuteInProcessResult:
+@dataclass(frozen=True)
+class Done:
+    """``seen``: what was observed of each table, also by a run that failed in the end."""
+
+    result: dg.ExecuteInProcessResult
+    seen: dict[str, dict[str, Any]]
+
+
+def keep_up(settings: Settings, *, raises: bool = True, **config: Any) -> Done:
     run_config = {"ops": {"shop_upkeep": {"config": config}}}
-    return upkeep_job(SOURCE, settings).execute_in_process(run_config, raise_on_error=raises)
-
-
-def done(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
-    found = {}
-    for event in result.get_asset_observation_events():
-        seen = event.asset_observation_data.asset_observation
-        found[seen.asset_key.path[-1]] = {name: value.value for name, value in seen.metadata.items()}
-    return found
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = upkeep_job(SOURCE, settings)
+        result = job.execute_in_process(run_config, instance=instance, raise_on_error=raises)
+        logged = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+    seen = {}
+    for entry in logged:
+        observation = entry.asset_observation
+        assert observation is not None
+        seen[observation.asset_key.path[-1]] = {
+            name: value.value for name, value in observation.metadata.items()
+        }
+    return Done(result, seen)
 
 
 def test_all_tables_are_compacted_and_vacuumed_and_those_that_are_not_there_left_out(
     settings: Settings,
 ) -> None:
     wanted = {"cdc/files_before": 5, "cdc/files_after": 1, "cdc/files_removed": 0}
-    assert done(keep_up(settings)) == {"orders_changes": wanted, "customers_changes": wanted}
+    assert keep_up(settings).seen == {"orders_changes": wanted, "customers_changes": wanted}
 
 
 def test_each_part_can_be_had_alone_and_for_some_tables(settings: Settings) -> None:
-    assert done(keep_up(settings, tables=["orders"], vacuum=False)) == {
+    assert keep_up(settings, tables=["orders"], vacuum=False).seen == {
         "orders_changes": {"cdc/files_before": 5, "cdc/files_after": 1}
     }
-    assert done(keep_up(settings, tables=["orders"], compact=False)) == {
+    assert keep_up(settings, tables=["orders"], compact=False).seen == {
         "orders_changes": {"cdc/files_removed": 0}
     }
 
 
 def test_a_held_table_is_left_as_it_is(settings: Settings) -> None:
     holds(settings, SOURCE).hold("orders", "being repaired", utc_now())
-    assert set(done(keep_up(settings))) == {"customers_changes"}
+    assert set(keep_up(settings).seen) == {"customers_changes"}
 
 
 def test_a_table_that_cannot_be_kept_up_fails_the_run_by_name_after_the_others(settings: Settings) -> None:
     broken = Path(lake_table(settings, SOURCE, "orders", Kind.CHANGELOG).uri)
     next((broken / "_delta_log").glob("*0.json")).write_text("{")
-    result = keep_up(settings, raises=False)
-    assert not result.success
-    assert set(done(result)) == {"customers_changes"}
-    [failed] = [event for event in result.all_events if event.is_step_failure]
+    done = keep_up(settings, raises=False)
+    assert not done.result.success
+    assert set(done.seen) == {"customers_changes"}
+    [failed] = [event for event in done.result.all_events if event.is_step_failure]
     said = failed.step_failure_data.user_failure_data
     assert said is not None
     assert (said.description or "").startswith("orders (changelog): the table could not be kept up")
