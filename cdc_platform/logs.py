@@ -12,7 +12,8 @@ Invariants
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, Literal, TextIO
 
@@ -24,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cdc_platform.core.errors import CdcError, Transient
 from cdc_platform.core.masking import masked_within
 from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.verify.verdict import Result, Verdict
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 """W3C Trace Context, version 00; a higher version may have more behind it."""
@@ -58,14 +60,14 @@ class LogSettings(BaseSettings):
 
 def configure(
     settings: LogSettings,
-    stream: TextIO,
     *,
     program: str,
     usual: Format,
     run_id: str = "",
     traceparent: str = "",
+    stream: Callable[[], TextIO] = lambda: sys.stderr,
 ) -> None:
-    """Send what is logged to ``stream``. The last call counts.
+    """Send what is logged to ``stream``, which is asked for each logger. The last call counts.
 
     ``run_id``: of a program that is one run; a Journal tells it where a program has many. ``traceparent``: as
     W3C defines the header; one that is not of its form is as good as none.
@@ -88,7 +90,7 @@ def configure(
             _renderer(settings.format(usual)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=lambda *_: structlog.WriteLogger(stream()),
         cache_logger_on_first_use=False,
     )
 
@@ -112,9 +114,9 @@ class Journal:
         """A run begins."""
         self._log.info("run began", **fields)
 
-    def remarked(self, remark: str) -> None:
+    def remarked(self, remark: str, **fields: object) -> None:
         """Something an operator may want to know."""
-        self._log.info(remark)
+        self._log.info(remark, **fields)
 
     def committed(self, receipt: Receipt) -> None:
         """Seconds; ranges as partition → [first, next)."""
@@ -137,6 +139,26 @@ class Journal:
     def stopped(self, table: str, kind: Kind, error: CdcError) -> None:
         """A table's replication has ended before the others'."""
         self._log.error("table stopped", **_table(table, kind), **_error(error))
+
+    def proven(self, result: Result) -> None:
+        """A verdict, without the keys that differ: they are values of documents."""
+        log = {
+            Verdict.PASS: self._log.info,
+            Verdict.FAIL: self._log.error,
+            Verdict.UNKNOWN: self._log.warning,
+        }[result.verdict]
+        log(
+            "verdict",
+            table=result.table,
+            verdict=result.verdict.value,
+            cause=result.cause and result.cause.value,
+            reason=result.reason,
+            position=result.position and str(result.position),
+            source_rows=result.counts.source,
+            lake_rows=result.counts.lake,
+            differing=result.differing_count,
+            seconds=round(result.seconds, 3),
+        )
 
     def failed(self, error: CdcError) -> None:
         """The run as a whole cannot go on."""

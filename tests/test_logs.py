@@ -16,6 +16,8 @@ from cdc_platform.core.errors import SchemaRefused, Transient
 from cdc_platform.core.model import Kind, Lag, Receipt
 from cdc_platform.core.offsets import Range
 from cdc_platform.logs import Format, Journal, LogSettings, trace_fields
+from cdc_platform.verify.verdict import Cause, ClusterTime, DifferingKey, Result, Verdict
+from cdc_platform.verify.verdict import Kind as Difference
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 RECEIPT = Receipt(
@@ -47,7 +49,7 @@ def configured(**settings: str) -> io.StringIO:
     stream = io.StringIO()
     logs.configure(
         LogSettings.model_validate(settings),
-        stream,
+        stream=lambda: stream,
         program="run",
         usual=Format.JSON,
         run_id="r1",
@@ -100,6 +102,32 @@ def test_a_failure_tells_what_where_and_what_to_do() -> None:
         *("SchemaRefused", "qty is text", "topic orders", False),
     ]
     assert (failed["event"], failed["remedy"], failed["transient"]) == ("run failed", "start it", True)
+
+
+def test_a_verdict_is_told_at_its_weight_and_without_the_keys_of_documents() -> None:
+    stream = configured()
+    proof = Result(
+        table="orders",
+        verdict=Verdict.FAIL,
+        reason="One key differs.",
+        seconds=1.5,
+        position=ClusterTime(7, 1),
+        source_digest="a",
+        lake_digest="b",
+        differing=(DifferingKey('"ann@example.com"', Difference.MISSING),),
+        differing_count=1,
+    )
+
+    Journal("shop").proven(proof)
+    Journal("shop").proven(
+        Result("orders", Verdict.UNKNOWN, "the lake is behind", seconds=90, cause=Cause.LAGGING)
+    )
+
+    failed, unknown = lines(stream)
+    told = ("level", "verdict", "differing", "position", "reason")
+    assert [failed[name] for name in told] == ["error", "fail", 1, "7.1", "One key differs."]
+    assert (unknown["level"], unknown["cause"]) == ("warning", "lagging")
+    assert "ann" not in stream.getvalue()
 
 
 def test_no_line_holds_a_password_wherever_it_stands() -> None:

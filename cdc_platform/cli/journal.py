@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +19,7 @@ def journal(source: str, run_id: str) -> Iterator[Journal | None]:
         yield None
         return
     trace = os.environ.get("TRACEPARENT", "")
-    configure(given, sys.stderr, program="cdc run", usual=Format.CONSOLE, run_id=run_id, traceparent=trace)
+    configure(given, program="cdc run", usual=Format.CONSOLE, run_id=run_id, traceparent=trace)
     told = Journal(source)
     try:
         yield told

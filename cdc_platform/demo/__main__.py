@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,8 @@ import typer
 from rich.console import Console
 
 from cdc_platform.core.errors import CdcError
-from cdc_platform.demo.play import Play, Wishes
+from cdc_platform.demo.play import SOURCE, Play, Wishes
+from cdc_platform.logs import Format, Journal, LogSettings, configure
 
 
 def main(
@@ -28,7 +31,7 @@ def main(
     console = Console()
     wishes = Wishes(seconds=seconds, rate=rate, documents=documents, port=port, seed=seed)
     try:
-        with Play.staged(wishes, console) as play:
+        with Play.staged(wishes, console, _journal()) as play:
             found = play.run()
             if report:
                 found.write(report)
@@ -46,6 +49,16 @@ def main(
         raise SystemExit(1) from None
     if not found.passed:
         raise SystemExit(1)
+
+
+def _journal() -> Journal | None:
+    """Structured logs on stderr, if the environment asks for them."""
+    given = LogSettings()
+    if given.format(Format.CONSOLE) is Format.CONSOLE:
+        return None
+    trace = os.environ.get("TRACEPARENT", "")
+    configure(given, program="demo", usual=Format.CONSOLE, run_id=uuid.uuid4().hex, traceparent=trace)
+    return Journal(SOURCE)
 
 
 if __name__ == "__main__":

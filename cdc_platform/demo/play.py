@@ -32,6 +32,7 @@ from cdc_platform.local import guard
 from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
+from cdc_platform.logs import Journal
 from cdc_platform.platform import deploy_source, lake_table, load_sources, utc_now
 from cdc_platform.verify import lag
 
@@ -61,9 +62,12 @@ class Wishes:
 class Play:
     """One showing, on a stack of its own."""
 
-    def __init__(self, wishes: Wishes, console: Console, stack: Stack, folder: Path) -> None:
+    def __init__(
+        self, wishes: Wishes, console: Console, stack: Stack, folder: Path, journal: Journal | None
+    ) -> None:
         self._wishes = wishes
         self._console = console
+        self._journal = journal
         self._stack = stack
         self._folder = folder
         self._began = time.monotonic()
@@ -71,15 +75,17 @@ class Play:
 
     @classmethod
     @contextmanager
-    def staged(cls, wishes: Wishes, console: Console) -> Iterator[Play]:
-        """Everything that is started ends with the block, or with this process if that is killed."""
+    def staged(cls, wishes: Wishes, console: Console, journal: Journal | None = None) -> Iterator[Play]:
+        """``journal``: is told of the demo's progress in place of the console.
+
+        Everything that is started ends with the block, or with this process if that is killed."""
         guard.end_with_parent()
         folder = StackSettings().state_dir.absolute() / "demo"
         free = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
         with Stack.attached(folder, free, ephemeral=True) as stack:
             for name in ("lake", "dagster", "locks"):
                 shutil.rmtree(folder / name, ignore_errors=True)
-            yield cls(wishes, console, stack, folder)
+            yield cls(wishes, console, stack, folder, journal)
 
     def run(self) -> Report:
         """All acts. Raises CdcError for whatever stands in the way."""
@@ -110,9 +116,11 @@ class Play:
         Event().wait()
 
     def _say(self, line: str) -> None:
-        self._console.print(
-            f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {line}", highlight=False, soft_wrap=True
-        )
+        passed = time.monotonic() - self._began
+        if self._journal:
+            self._journal.remarked(line, elapsed_s=round(passed, 1))
+        else:
+            self._console.print(f"[dim]{passed:6.1f} s[/]  {line}", highlight=False, soft_wrap=True)
 
     def _load(self, shop: Shop) -> None:
         loaded = Counter[str]()

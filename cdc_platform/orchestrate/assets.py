@@ -19,6 +19,7 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.failed import remember
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key, source_key, topic_key
 from cdc_platform.orchestrate.record import Recorder, storage_metadata
@@ -107,12 +108,15 @@ def _drain(
     """Drain until it is over, a successor waits, or the run is terminated; then tell what the tables hold."""
     log = KafkaLog(settings.kafka_bootstrap)
     recorder = Recorder(context, source, settings, staying=not until.caught_up)
+    journal = Journal(source.name, run_id=context.run_id)
+    journal.began(tables=sorted(wanted))
     failures: list[Failure] = []
     interrupted: DagsterExecutionInterruptedError | None = None
 
     def fail(failure: Failure) -> None:
         failures.append(failure)
         context.log.error(f"{failure.table} ({failure.kind}) stopped: {failure.error}")
+        journal.stopped(failure.table, failure.kind, failure.error)
         remember(context.instance, context.run_id, failure.table, utc_now())
 
     replicas = _replicas(source, settings, log, wanted, fail)
@@ -123,6 +127,7 @@ def _drain(
                 if isinstance(outcome, Failure):
                     fail(outcome)
                 elif outcome:
+                    journal.committed(outcome)
                     recorder.take(outcome)
                 recorder.settle()
                 if relieved():
@@ -132,6 +137,7 @@ def _drain(
                     raise
                 interrupted = error
                 drain.stop()
+    journal.ended("interrupted" if interrupted else "failed" if failures else "done")
     failed = {failure.table for failure in failures}
     yield from recorder.results({name: kinds for name, kinds in wanted.items() if name not in failed})
     if interrupted and _is_canceling(context):

@@ -15,6 +15,7 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.platform import replicas
 from cdc_platform.prove import Subject, prove
@@ -77,8 +78,10 @@ def _prove_all(
             results = list(pool.map(one, found))
     finally:
         client.close()
+    journal = Journal(source.name, run_id=context.run.run_id)
     for result in results:
         context.log.info(result.text)
+        journal.proven(result)
     return results
 
 
