@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from cdc_platform.core.cron import Cron
 from cdc_platform.core.model import Limits, Policy
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -57,10 +58,6 @@ class Capture(BaseModel):
         if self.queue_size <= self.batch_size:
             raise ValueError("queue_size must be larger than batch_size")
         return self
-
-
-Cron = Annotated[str, StringConstraints(pattern=r"^(@(hourly|daily|weekly|monthly)|\S+( \S+){4})$")]
-"""Five fields, or one of cron's shorthands."""
 
 
 class Schedules(BaseModel):

@@ -58,6 +58,9 @@ def test_a_scheduled_upkeep_does_its_part_and_is_the_sources(name: str, wanted: 
     [
         ("compact", "every hour", "pattern"),
         ("compact", "* * * *", "pattern"),
+        ("compact", "60 * * * *", "pattern"),
+        ("compact", "0 24 * * *", "pattern"),
+        ("compact", "0 0 32 * *", "pattern"),
         ("timezone", "Berlin", "no time zone"),
         ("tidy", "@daily", "Extra inputs"),
     ],
@@ -66,3 +69,11 @@ def test_a_wrong_declaration_is_refused_by_name(field: str, value: str, said: st
     with pytest.raises(ValidationError, match=said) as refused:
         Schedules.model_validate({field: value})
     assert refused.value.errors()[0]["loc"] == (field,)
+
+
+@pytest.mark.parametrize(
+    "cron", ["@daily", "0 0 * * *", "*/15 * * * *", "0,30 8-18 * * mon-fri", "5 4 1 jan 0", "09 03 01 01 7"]
+)
+def test_what_is_accepted_dagster_takes(cron: str) -> None:
+    found = repository(schedules=Schedules(compact=cron)).get_schedule_def("compact_shop_schedule")
+    assert found.cron_schedule == cron
