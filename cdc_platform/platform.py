@@ -39,7 +39,8 @@ def utc_now() -> datetime:
 def lake_table(settings: Settings, source: Source, collection: str, kind: Kind) -> DeltaLakeTable:
     """``<lake root>/delta/<source>/<collection>`` and, beside it, ``<collection>_changes``."""
     name = collection if kind is Kind.CURRENT else f"{collection}_changes"
-    return DeltaLakeTable(settings.lake_root.absolute() / "delta" / source.name / name, kind)
+    path = settings.lake_root.absolute() / "delta" / source.name / name
+    return DeltaLakeTable(path, kind, source.partitioned_by(collection, kind))
 
 
 def replica(

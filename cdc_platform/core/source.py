@@ -6,13 +6,15 @@ that the connector writes to the topic the reader reads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from cdc_platform.core.cron import Cron
-from cdc_platform.core.model import Limits, Policy
+from cdc_platform.core.model import Kind, Limits, Policy
+from cdc_platform.core.partitioning import Folder, PartitionBy
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -134,6 +136,13 @@ class Source(BaseModel):
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
     schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
     retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()
+    partition_by: Annotated[
+        PartitionBy, Field(description="Columns that the lake tables are partitioned by when they are made.")
+    ] = PartitionBy()
+    partition_collections_by: Annotated[
+        Mapping[Carried, PartitionBy],
+        Field(description="The same for single collections, in place of partition_by."),
+    ] = {}
 
     @field_validator("collections")
     @classmethod
@@ -145,6 +154,19 @@ class Source(BaseModel):
         if MARKERS in names:
             raise ValueError(f"{MARKERS} is the platform's own collection and is captured by itself")
         return names
+
+    @model_validator(mode="after")
+    def _partitioned_collections_are_captured(self) -> Source:
+        if unknown := sorted(self.partition_collections_by.keys() - set(self.collections)):
+            raise ValueError(
+                f"partition_collections_by names what is no collection here: {', '.join(unknown)}"
+            )
+        return self
+
+    def partitioned_by(self, collection: str, kind: Kind) -> tuple[Folder, ...]:
+        """Columns that a lake table is partitioned by."""
+        chosen = self.partition_collections_by.get(collection, self.partition_by)
+        return {Kind.CHANGELOG: chosen.changelog, Kind.CURRENT: chosen.current}.get(kind, ())
 
     @property
     def connector(self) -> str:

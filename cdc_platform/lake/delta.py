@@ -18,8 +18,10 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -27,10 +29,11 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, OPERATION, PARTITION
-from cdc_platform.core.errors import Conflict, StreamReplaced, Transient
+from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
+from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.model import Handle, Kind
 from cdc_platform.core.offsets import RANGES, Ranges, Stream, describe, ends_of, parse
+from cdc_platform.lake.files import Files, files_of, schema_of
 from cdc_platform.lake.selection import within
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
@@ -39,9 +42,13 @@ OPERATION_COLUMN = f"s.`{OPERATION}`"
 class DeltaLakeTable:
     """One Delta table on local disk. Keeps no state: threads may share it, but not a handle."""
 
-    def __init__(self, path: Path, kind: Kind) -> None:
+    def __init__(self, path: Path, kind: Kind, partition_by: Sequence[str] = ()) -> None:
+        """``partition_by``: columns of METADATA, outermost first, to partition a table by that is made; one
+        that is there must be partitioned so already.
+        """
         self._path = path
         self._kind = kind
+        self._partition_by = list(partition_by)
 
     @property
     def uri(self) -> str:
@@ -65,17 +72,19 @@ class DeltaLakeTable:
                 remedy="the topic or the cluster was re-created, or the folder is of something else: take "
                 "a new snapshot into a new table",
             )
-        return _handle(table, stream)
+        if (found := table.metadata().partition_columns) != self._partition_by:
+            raise self._partitioned_otherwise(found)
+        return self._handle(table, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
         """The newest version for looking at, whatever topic fills it, and its rows, by the log."""
         table = DeltaTable(self.uri)
-        handle = Handle(table.version(), _schema(table), {})
-        return handle, int(_actions(table)["num_records"].sum())
+        files = files_of(table, self.uri)
+        return Handle(table.version(), files.schema, {}), files.rows
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
-        return self._scan(DeltaTable(self.uri))
+        return files_of(DeltaTable(self.uri), self.uri).scan()
 
     def commits(self) -> pl.DataFrame:
         """When each offset range was committed: version, committed_at, and partition, start, end of the
@@ -112,7 +121,7 @@ class DeltaLakeTable:
             )
         except (DeltaError, OSError) as error:
             raise self._refused(error, advance) from error
-        return _handle(table, stream)
+        return self._handle(table, stream)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         table, stream = self._at(handle)
@@ -139,30 +148,14 @@ class DeltaLakeTable:
             raise self._refused(error, advance) from error
         if table.version() == base.version:
             return self.append(base, rows.clear(), advance, info)
-        return _handle(table, stream)
+        return self._handle(table, stream)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
-        table, _ = self._at(handle)
-        files = _overlapping(table, ranges).filter(pl.col("num_records") > 0)
-        largest = files.select((pl.col("size_bytes") / pl.col("num_records")).max()).item()
-        return 0 if largest is None else int(largest) + 1
+        return self._opened(handle).files.overlapping(ranges).row_bytes()
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
-        table, _ = self._at(handle)
-        return self._scan(table) if ranges is None else self._scan(table, ranges).filter(within(ranges))
-
-    def _scan(self, table: DeltaTable, ranges: Ranges | None = None) -> pl.LazyFrame:
-        """The files as they are: ``pl.scan_delta`` does not find a folder whose name has a space."""
-        schema, files = _schema(table), _files(table, ranges)
-        if not files:
-            return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(
-            [f"{self.uri}/{name}" for name in files],
-            schema=schema,
-            glob=False,
-            missing_columns="insert",
-            cast_options=_READ_OLD_FILES,
-        )
+        files = self._opened(handle).files
+        return files.scan() if ranges is None else files.overlapping(ranges).scan().filter(within(ranges))
 
     def _evolve(self, handle: Handle, rows: pl.DataFrame) -> Handle:
         return self.append(handle, rows.clear(), {}, {})
@@ -176,6 +169,7 @@ class DeltaLakeTable:
                     self.uri,
                     schema=schema,
                     mode="ignore",
+                    partition_by=self._partition_by or None,
                     description=_description(stream),
                     configuration=_CONFIGURATION[self._kind],
                 )
@@ -183,15 +177,31 @@ class DeltaLakeTable:
         except (DeltaError, OSError) as error:
             raise self._unavailable("could not be created", error) from error
 
+    def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
+        seen = {p: table.transaction_version(stream.app_id(p)) for p in range(stream.partitions)}
+        offsets = {p: offset for p, offset in seen.items() if offset is not None}
+        return Handle(table.version(), schema_of(table), offsets, _Opened(self.uri, table, stream))
+
     def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:
-        token = handle.token
-        assert isinstance(token, tuple)
-        table, stream = token
-        if table.version() != handle.version:
+        opened = self._opened(handle)
+        return opened.table, opened.stream
+
+    def _opened(self, handle: Handle) -> _Opened:
+        opened = handle.token
+        assert isinstance(opened, _Opened)
+        if opened.table.version() != handle.version:
             raise Conflict(
-                f"version {table.version()} was committed with this handle already", where=self.uri
+                f"version {opened.table.version()} was committed with this handle already", where=self.uri
             )
-        return table, stream
+        return opened
+
+    def _partitioned_otherwise(self, found: Sequence[str]) -> Terminal:
+        return Terminal(
+            f"the table is partitioned by {_named(found)}, declared is {_named(self._partition_by)}",
+            where=self.uri,
+            remedy="a table keeps its partitioning: declare the table's own (partition_by or "
+            "partition_collections_by of the source), or take a new snapshot into a new table",
+        )
 
     def _refused(self, error: Exception, advance: Ranges) -> Transient:
         if isinstance(error, CommitFailedError):
@@ -212,21 +222,27 @@ _CONFIGURATION: Mapping[Kind, Mapping[str, str | None]] = {
     Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
 }
 _HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-_READ_OLD_FILES = pl.ScanCastOptions(missing_struct_fields="insert")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a handle stands for. The files of its version never change: the log is read for them once."""
+
+    uri: str
+    table: DeltaTable
+    stream: Stream
+
+    @cached_property
+    def files(self) -> Files:
+        return files_of(self.table, self.uri)
+
+
+def _named(columns: Sequence[str]) -> str:
+    return ", ".join(columns) or "nothing"
 
 
 def _description(stream: Stream) -> str:
     return f"cdc stream {stream.identity}"
-
-
-def _handle(table: DeltaTable, stream: Stream) -> Handle:
-    seen = {p: table.transaction_version(stream.app_id(p)) for p in range(stream.partitions)}
-    offsets = {p: offset for p, offset in seen.items() if offset is not None}
-    return Handle(table.version(), _schema(table), offsets, (table, stream))
-
-
-def _schema(table: DeltaTable) -> pl.Schema:
-    return pl.scan_delta(table).collect_schema()
 
 
 def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitProperties:
@@ -260,33 +276,3 @@ def _predicate(rows: pl.DataFrame) -> str:
 
     low, high = rows[KEY].min(), rows[KEY].max()
     return f"t.`{KEY}` = s.`{KEY}` AND t.`{KEY}` >= {text(low)} AND t.`{KEY}` <= {text(high)}"
-
-
-def _actions(table: DeltaTable) -> pl.DataFrame:
-    """The data files of this version: path, num_records, and the statistics of their columns."""
-    return pl.DataFrame(pa.table(table.get_add_actions(flatten=True)))
-
-
-def _files(table: DeltaTable, ranges: Ranges | None) -> list[str]:
-    files = _actions(table) if ranges is None else _overlapping(table, ranges)
-    return files["path"].to_list()
-
-
-def _overlapping(table: DeltaTable, ranges: Ranges) -> pl.DataFrame:
-    """Data files that may hold rows of the ranges, by their statistics; without statistics, they may."""
-    files = _actions(table)
-    names = {f"{side}.{column}" for side in ("min", "max") for column in (PARTITION, OFFSET)}
-    if not names <= set(files.columns):
-        return files
-
-    def overlaps(partition: int, start: int, end: int) -> pl.Expr:
-        apart = (
-            (pl.col(f"min.{PARTITION}") > partition)
-            | (pl.col(f"max.{PARTITION}") < partition)
-            | (pl.col(f"min.{OFFSET}") >= end)
-            | (pl.col(f"max.{OFFSET}") < start)
-        )
-        return apart.fill_null(value=False).not_()
-
-    wanted = pl.any_horizontal([pl.lit(False), *(overlaps(p, r.start, r.end) for p, r in ranges.items())])
-    return files.filter(wanted)

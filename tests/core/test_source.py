@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
 
 SECRET = "mongodb://ann:s3cret@db/"
@@ -23,3 +24,37 @@ def test_a_wrong_declaration_is_told_without_the_password(wrong: dict[str, objec
 
     assert named in str(refusal.value)
     assert "s3cret" not in str(refusal.value)
+
+
+def test_tables_are_partitioned_as_their_collection_says_or_else_as_the_source_says() -> None:
+    source = Source.model_validate(
+        {
+            **GIVEN,
+            "collections": ["orders", "carts"],
+            "partition_by": {"changelog": ["_ingestion_date"]},
+            "partition_collections_by": {"carts": {"current": ["_kafka_partition", "_cdc_operation"]}},
+        }
+    )
+
+    assert source.partitioned_by("orders", Kind.CHANGELOG) == ("_ingestion_date",)
+    assert source.partitioned_by("orders", Kind.CURRENT) == ()
+    assert source.partitioned_by("carts", Kind.CHANGELOG) == ()
+    assert source.partitioned_by("carts", Kind.CURRENT) == ("_kafka_partition", "_cdc_operation")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"partition_by": {"changelog": ["country"]}}, "fields of the documents are not known"),
+        ({"partition_by": {"current": ["_key"]}}, "nearly every row has another value"),
+        ({"partition_by": {"current": ["_kafka_topic"]}}, "all its rows have one"),
+        ({"partition_by": {"changelog": ["_ingestion_date"] * 2}}, "named twice"),
+        ({"partition_by": ["_ingestion_date"]}, "partition_by"),
+        ({"partition_collections_by": {"cart": {}}}, "no collection here: cart"),
+    ],
+)
+def test_a_partitioning_that_cannot_work_is_refused_with_what_can(
+    wrong: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Source.model_validate({**GIVEN, **wrong})

@@ -86,10 +86,8 @@ class DeltaContract(LakeTableContract):
             rows = [row(p, offset, f"k{offset}") for p in (0, 1) for offset in range(n, n + 10)]
             add(tables(), rows, {p: Range(n, n + 10) for p in (0, 1)})
         actions = pl.DataFrame(DeltaTable(tables().uri).get_add_actions(flatten=True))
-        assert actions.select(f"min.{OFFSET}", f"max.{OFFSET}").sort(f"min.{OFFSET}").rows() == [
-            (n, n + 9) for n in range(0, 50, 10)
-        ]
-        assert actions.select(f"min.{PARTITION}", f"max.{PARTITION}").unique().rows() == [(0, 1)]
+        offsets = actions.select(f"min.{OFFSET}", f"max.{OFFSET}").unique()
+        assert sorted(offsets.rows()) == [(n, n + 9) for n in range(0, 50, 10)]
         handle = tables().open(STREAM)
         for name in actions.filter(pl.col(f"min.{OFFSET}") != 20)["path"]:
             (Path(tables().uri) / name).unlink()
@@ -192,7 +190,7 @@ class TestDeltaCurrent(MergeContract, DeltaContract):
         )
         DeltaTable(table.uri).optimize.compact()
         apply(table, [row(0, 12, "ghost", DELETE)], {0: Range(12, 13)})
-        assert _replayed(table.uri) == sorted(content(table).select(KEY, OFFSET, "n", "extra").rows())
+        assert replayed(table.uri) == sorted(content(table).select(KEY, OFFSET, "n", "extra").rows())
 
     def test_a_no_op_merge_on_a_stale_handle_is_refused_by_its_offsets_alone(self, tables: Tables) -> None:
         apply(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
@@ -204,7 +202,7 @@ class TestDeltaCurrent(MergeContract, DeltaContract):
         assert tables().open(STREAM).offsets == {0: 2}
 
 
-def _replayed(uri: str) -> list[tuple[str, int, int | None, str | None]]:
+def replayed(uri: str) -> list[tuple[str, int, int | None, str | None]]:
     """The table as its change feed alone gives it, in plain Python."""
     feed = pl.DataFrame(DeltaTable(uri).load_cdf(starting_version=0).read_all())
     order = {"delete": 0, "update_preimage": 0, "insert": 1, "update_postimage": 1}
