@@ -43,6 +43,12 @@ def lake_table(settings: Settings, source: Source, collection: str, kind: Kind) 
     return DeltaLakeTable(path, kind, source.partitioned_by(collection, kind))
 
 
+def letters_table(settings: Settings, source: Source, collection: str) -> DeltaLakeTable:
+    """``<collection>_deadletters``, beside the lake tables; made with the first letter."""
+    path = settings.lake_root.absolute() / "delta" / source.name / f"{collection}_deadletters"
+    return DeltaLakeTable(path, "dead_letters")
+
+
 def replica(
     settings: Settings,
     source: Source,
@@ -55,8 +61,10 @@ def replica(
         stream=stream,
         changelog=lake_table(settings, source, collection, Kind.CHANGELOG),
         current=lake_table(settings, source, collection, Kind.CURRENT),
+        letters=letters_table(settings, source, collection),
         now=utc_now,
         limits=source.limits,
+        values=source.values,
         kinds=kinds,
         probe=crash_probe(),
     )

@@ -1,6 +1,7 @@
 """Names and types of the columns the platform adds to every row.
 
-A document that has a field of one of these names is refused: its value would be overwritten.
+A document's field of one of these names has no column of its own; it goes into ``OTHERS``, if the source's
+policy is to keep what does not fit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ PARTITION: Final = "_kafka_partition"
 OFFSET: Final = "_kafka_offset"
 INGESTED: Final = "_ingestion_timestamp"
 INGESTED_ON: Final = "_ingestion_date"
+
+JSON_SUFFIX: Final = "__json"
+"""``price__json`` holds, as canonical extended JSON text, the values of field ``price`` that do not fit its
+column. At every level: beside the field, in the same document."""
+
+OTHERS: Final = "_others"
+"""Fields whose names cannot be columns, as one JSON object of canonical extended JSON. At every level."""
 
 CREATE, UPDATE, DELETE, READ = "c", "u", "d", "r"
 OPERATIONS: Final = (CREATE, UPDATE, DELETE, READ)
@@ -41,6 +49,28 @@ METADATA: Final = pl.Schema(
 """Every changelog and current row carries these. ``_key`` is the source key as canonical JSON text with its
 BSON type, so that 1 and "1" are two keys. ``_cdc_timestamp`` is the source's commit time. ``_cdc_position``
 orders events of one source; its ``ord`` is -1 for rows of an initial snapshot, which have no position."""
+
+DEAD_LETTERS: Final = pl.Schema(
+    {
+        TOPIC: pl.String(),
+        PARTITION: pl.Int32(),
+        OFFSET: pl.Int64(),
+        "timestamp_ms": pl.Int64(),
+        "key": pl.Binary(),
+        "value": pl.Binary(),
+        "reason": pl.String(),
+        "remedy": pl.String(),
+        "revision": pl.Int32(),
+        "state": pl.String(),
+        "note": pl.String(),
+        "at": UTC_MICROS,
+    }
+)
+"""A row per event in a letter's life; of the rows with one partition and offset, the highest ``revision``
+tells its state. Revision 0 has the record's bytes and why it was refused, later ones a note."""
+
+OPEN, REPLAYED, DISCARDED = "open", "replayed", "discarded"
+"""States of a dead letter."""
 
 MEANINGS: Final = {
     KEY: 'The document\'s _id as canonical JSON, with its type: 1 and "1" are two keys.',

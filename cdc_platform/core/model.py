@@ -29,10 +29,22 @@ RECORD_SCHEMA = pl.Schema(
 
 
 class Kind(StrEnum):
-    """The two lake tables of a source table."""
+    """The lake tables that a source table is replicated into. Beside them lie its dead letters."""
 
     CHANGELOG = "changelog"
     CURRENT = "current"
+
+
+class Policy(StrEnum):
+    """What becomes of a value that does not fit its column. Nothing is ever cast, cut or dropped.
+
+    json: it goes as canonical extended JSON text beside its field, into ``<field>__json``. quarantine: its
+    event becomes a dead letter. refuse: the table stops before its event.
+    """
+
+    JSON = "json"
+    QUARANTINE = "quarantine"
+    REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,14 @@ class Limits(BaseModel):
         default=10.0, ge=0, description="Seconds between two merges into the current table."
     )
     current_rows: int = Field(default=200_000, ge=1, description="Most changelog rows in one merge.")
+    record_bytes: int = Field(
+        default=48 * 2**20, ge=1, description="Most bytes of one record; a larger one becomes a dead letter."
+    )
+    dead_in_a_row: int = Field(
+        default=1_000,
+        ge=1,
+        description="Dead letters without a good event between, after which the table stops.",
+    )
     current_bytes: int = Field(
         default=64 * 2**20, ge=1, description="Most bytes of changelog files' rows in one merge, as stored."
     )
@@ -89,22 +109,26 @@ class Lag:
 class Handle:
     """A lake table as it was when opened; a commit is made against it and refused if the table moved on.
 
-    ``schema``: all columns, metadata included. ``offsets``: what the table has committed, per partition.
-    ``token``: the adapter's own object.
+    ``schema``: all columns as stored, metadata included. ``logical``: the same with the types that are stored
+    as text (``core.logical``). ``offsets``: what the table has committed, per partition. ``partitions``: how
+    many its topic had when it was made. ``token``: the adapter's own object.
     """
 
     version: int
     schema: pl.Schema
     offsets: Offsets
+    logical: pl.Schema
+    partitions: int
     token: object = field(repr=False, compare=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What one commit did. ``rows_in = sum(applied) + superseded`` always holds.
+    """What one commit did. ``rows_in = sum(applied) + superseded + dead`` always holds.
 
     ``applied``: rows by operation. ``superseded``: events folded away because a later one of the same key
-    was in the same batch. ``added``: columns the commit added. ``seconds``: duration of the commit.
+    was in the same batch. ``dead``: events that became dead letters. ``added``: columns the commit added.
+    ``seconds``: duration of the commit.
     """
 
     table: str
@@ -118,3 +142,4 @@ class Receipt:
     seconds: float
     lag: Lag | None = None
     added: tuple[str, ...] = ()
+    dead: int = 0

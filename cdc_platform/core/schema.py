@@ -22,17 +22,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
-from polars.datatypes import DataTypeClass
 
 from cdc_platform.core.columns import OFFSET, PARTITION, TOPIC
 from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.core.logical import Path, instance, is_wrapper, named
 from cdc_platform.core.widen import widen
 
 SAFE_INTEGER: Final = 2**53 - 1
 """Largest integer whose neighbours are doubles too (IEEE 754): beyond it two integers can be one double."""
-
-Path = tuple[str | None, ...]
-"""Steps from a column inwards: a field's name, or None for the items of a list."""
 
 Sign = Callable[[pl.Series], bool]
 """Whether values found at a path hold one that does not fit."""
@@ -60,12 +57,16 @@ def _unsafe(values: pl.Series) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One place where a batch does not fit. ``signs``: how to recognise a guilty value, best sign first."""
+    """One place where a batch does not fit. ``signs``: how to recognise a guilty value, best sign first.
+
+    ``by_name``: no value of this field fits, because of its name.
+    """
 
     path: Path
     what: str
     remedy: str
     signs: tuple[Sign, ...] = field(default=(_present,), compare=False)
+    by_name: bool = False
 
 
 def fit(rows: pl.DataFrame, table: pl.Schema, *, where: str) -> pl.DataFrame:
@@ -191,28 +192,36 @@ class _Merge:
     added: list[Path]
     conflicts: list[Conflict]
 
-    def types(self, path: Path, have: pl.DataType, batch: pl.DataType, *, new: bool) -> pl.DataType:
+    def types(  # noqa: PLR0911  (one line a case)
+        self, path: Path, have: pl.DataType, batch: pl.DataType, *, new: bool
+    ) -> pl.DataType:
+        if have == batch or batch == pl.Null():
+            return have
+        if have != pl.Null() and (is_wrapper(have) or is_wrapper(batch)):
+            self.conflicts.append(_mistyped(path, have, batch))
+            return have
+        if is_wrapper(batch):
+            return batch
         match have, batch:
             case (pl.Struct() | pl.Null(), pl.Struct()):
                 known = have if isinstance(have, pl.Struct) else pl.Struct({})
                 return self.structs(path, known, batch, new=new)
             case (pl.List() | pl.Null(), pl.List()):
-                items = _instance(have.inner) if isinstance(have, pl.List) else pl.Null()
-                return pl.List(self.types((*path, None), items, _instance(batch.inner), new=new))
+                items = instance(have.inner) if isinstance(have, pl.List) else pl.Null()
+                return pl.List(self.types((*path, None), items, instance(batch.inner), new=new))
             case (pl.Null(), _):
                 return batch
-            case (_, pl.Null()) | (pl.Float64(), pl.Int64()):
+            case (pl.Float64(), pl.Int64()):
                 return have
-        if have != batch:
-            self.conflicts.append(_mistyped(path, have, batch))
+        self.conflicts.append(_mistyped(path, have, batch))
         return have
 
     def structs(self, path: Path, have: pl.Struct, batch: pl.Struct, *, new: bool) -> pl.Struct:
         """``new``: the struct itself is already counted as added, so what is in it is not."""
-        merged = {each.name: _instance(each.dtype) for each in have.fields}
+        merged = {each.name: instance(each.dtype) for each in have.fields}
         spelled = {name.lower(): name for name in merged}
         for each in batch.fields:
-            inner, dtype = (*path, each.name), _instance(each.dtype)
+            inner, dtype = (*path, each.name), instance(each.dtype)
             known = spelled.setdefault(each.name.lower(), each.name)
             if known != each.name:
                 self.conflicts.append(_case_differs(inner, (*path, known)))
@@ -229,19 +238,19 @@ class _Merge:
                 self.conflicts.append(_unknown(path, "null"))
             case pl.Struct() if path and not dtype.fields:
                 self.conflicts.append(_unknown(path, "{}"))
-            case pl.Struct():
+            case pl.Struct() if not is_wrapper(dtype):
                 for each in dtype.fields:
-                    self.find_unsettled((*path, each.name), _instance(each.dtype))
-            case pl.List() if _instance(dtype.inner) == pl.Null():
+                    self.find_unsettled((*path, each.name), instance(each.dtype))
+            case pl.List() if instance(dtype.inner) == pl.Null():
                 self.conflicts.append(_unknown(path, "[]"))
             case pl.List():
-                self.find_unsettled((*path, None), _instance(dtype.inner))
+                self.find_unsettled((*path, None), instance(dtype.inner))
 
 
 def _mistyped(path: Path, have: pl.DataType, batch: pl.DataType) -> Conflict:
     return Conflict(
         path,
-        f"{path_text(path)} is {have} in the table and {batch} in this batch",
+        f"{path_text(path)} is {named(have)} in the table and {named(batch)} in this batch",
         "keep the field to one type in the source, or rename the new field there; a table keeps its types, "
         "so to take over the new type, take a new snapshot into a new table",
         (_fractional, _present),
@@ -253,6 +262,7 @@ def _case_differs(path: Path, known: Path) -> Conflict:
         path,
         f"{path_text(path)} and {path_text(known)} differ only in case, which the lake's engines ignore",
         "rename one of the two fields in the source",
+        by_name=True,
     )
 
 
@@ -265,18 +275,14 @@ def _unknown(path: Path, seen: str) -> Conflict:
     )
 
 
-def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
-    return dtype() if isinstance(dtype, DataTypeClass) else dtype
-
-
 def _converted(path: Path, batch: pl.DataType, table: pl.DataType) -> Iterator[Path]:
     match batch, table:
         case (pl.Int64(), pl.Float64()):
             yield path
         case (pl.List(), pl.List()):
-            yield from _converted((*path, None), _instance(batch.inner), _instance(table.inner))
+            yield from _converted((*path, None), instance(batch.inner), instance(table.inner))
         case (pl.Struct(), pl.Struct()):
-            fields = {each.name: _instance(each.dtype) for each in table.fields}
+            fields = {each.name: instance(each.dtype) for each in table.fields}
             for each in batch.fields:
                 if each.name in fields:
-                    yield from _converted((*path, each.name), _instance(each.dtype), fields[each.name])
+                    yield from _converted((*path, each.name), instance(each.dtype), fields[each.name])

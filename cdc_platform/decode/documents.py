@@ -1,64 +1,180 @@
-"""Documents as columns: the texts of a batch in, one frame out, with exactly the values of the texts.
+"""A batch of documents as columns that fit their table, whatever is in them.
+
+Read as one block. Where that does not work, the fields it does not work for become *contested*: they are
+looked at value by value, what does not fit is dealt with as the policy says, and the block is read again.
 
 Invariants
-- Row i of the frame is text i. No value is cast, rounded or dropped; nulls are left out (``extended.py``).
-- Columns do not depend on the hint, but for one thing: integers in a field that the hint has as a double
-  become doubles at once, as they would in the table.
+- Every document becomes a row, or is refused with its reason. No value is lost: it is in its field's column,
+  or in ``field__json`` or ``_others`` beside it, or in the refused event.
+- The columns fit the table (``core.schema``): at the gate before the commit there is nothing left to refuse.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 
-from cdc_platform.core.schema import first_offender
-from cdc_platform.decode.extended import misfit, plain_longs, present, unwrapped
-from cdc_platform.decode.lines import NOTHING, Unreadable, parse
-from cdc_platform.decode.numbers import rounded
+from cdc_platform.core.columns import JSON_SUFFIX, METADATA, OTHERS
+from cdc_platform.core.logical import Path
+from cdc_platform.core.model import Policy
+from cdc_platform.core.schema import compare, first_offender, inexact, path_text
+from cdc_platform.decode.columnar import Columns, read_columns
+from cdc_platform.decode.extended import Clash
+from cdc_platform.decode.lines import NOTHING, Unreadable, parse_as
+from cdc_platform.decode.misfits import Contested, has_field_twice, parsed, set_aside
+from cdc_platform.decode.refusal import Refusal, sift
+
+_ONE_TYPE: Final = (
+    "give the field one type in all documents of the source, or let the source keep what does not fit "
+    "(values: json), then replay the event"
+)
+_NO_DOCUMENT: Final = "let only Debezium's MongoDB connector write to this topic"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the last batch's documents were laid out. Losing it costs one slower batch, nothing else."""
+
+    schema: pa.Schema = NOTHING
+    contested: Contested = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """``frame``: a column a top-level field. ``layout``: the parser's types, to hint the next batch with."""
+    """``frame``: a column a top-level field, for the documents at ``rows``. ``refused``: the others."""
 
     frame: pl.DataFrame
-    layout: pa.Schema
+    rows: list[int]
+    refused: tuple[Refusal, ...]
+    layout: Layout
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """The first text that is no document, or (``typed``) one that does not fit those before it, and why."""
+def read_documents(texts: pl.Series, table: pl.Schema, policy: Policy, layout: Layout) -> Documents:
+    """``texts``: extended JSON without nulls. ``table``: the table's columns, by their logical types."""
+    batch = _Batch(texts, list(range(len(texts))), {**layout.contested, **_reserved(texts)})
+    while True:
+        found = set_aside(batch.texts, batch.contested, table)
+        if policy is not Policy.JSON and found.misfits:
+            batch.refuse_misfits(found.misfits)
+            continue
+        read = read_columns(found.texts, layout.schema)
+        if isinstance(read, Columns):
+            clashes = dict(_clashes(read.frame, table))
+            if not clashes:
+                used = {path: why for path, why in batch.contested.items() if path in found.paths}
+                return Documents(read.frame, batch.rows, tuple(batch.refused), Layout(read.layout, used))
+            if not batch.contest(clashes):
+                batch.refuse_first(found.texts, layout.schema, table)
+        elif isinstance(read, Unreadable) and read.column is None:
+            batch.refuse_unreadable(found.texts, read.reason)
+        else:
+            paths = [read.path] if isinstance(read, Clash) else _paths(read.column or "", found.texts)
+            if not any(batch.contest({path: ""}) for path in paths):
+                batch.refuse_first(found.texts, layout.schema, table)
 
-    row: int
-    reason: str
-    typed: bool
+
+@dataclass(slots=True)
+class _Batch:
+    """What is still to be read: texts, and the rows they came from."""
+
+    texts: pl.Series
+    rows: list[int]
+    contested: dict[Path, str]
+    refused: list[Refusal] = field(default_factory=list)
+
+    def contest(self, clashes: Contested) -> bool:
+        """Look at these fields value by value; False if all of them are already."""
+        before = dict(self.contested)
+        for path, why in clashes.items():
+            while path[-1] is None:
+                path = path[:-1]  # noqa: PLW2901  (beside the items of a list there is no place)
+            # A field of this name is ours here: two fields differ only in case, and neither fits.
+            path = (*path[:-1], path[-1].removesuffix(JSON_SUFFIX))  # noqa: PLW2901
+            self.contested[path] = why or self.contested.get(path, "")
+        return self.contested != before
+
+    def refuse_misfits(self, misfits: dict[int, tuple[Path, str]]) -> None:
+        faults = {
+            at: f"field {path_text(path)} does not fit: {reason}" for at, (path, reason) in misfits.items()
+        }
+        self._drop(faults, schema=True)
+
+    def refuse_unreadable(self, texts: pl.Series, reason: str) -> None:
+        def fault(start: int, stop: int) -> str | None:
+            # No field is looked at, so this is about each text by itself.
+            parsed = parse_as(texts[start:stop], NOTHING, others="ignore")
+            return parsed.reason if isinstance(parsed, Unreadable) else None
+
+        faults = dict(sift(len(texts), fault))
+        if not faults:
+            faults = {at: reason for at, text in enumerate(texts) if has_field_twice(text)}
+        self._drop(faults or {_first(texts, NOTHING, pl.Schema()): reason})
+
+    def refuse_first(self, texts: pl.Series, hint: pa.Schema, table: pl.Schema) -> None:
+        """The first document that does not go with those before it, for no reason that a field's value
+        tells.
+        """
+        at = _first(texts, hint, table)
+        upto = read_columns(texts.head(at + 1), hint)
+        reason = "its fields do not go together" if isinstance(upto, Columns) else upto.reason
+        self._drop({at: reason}, schema=True)
+
+    def _drop(self, faults: dict[int, str], *, schema: bool = False) -> None:
+        remedy = _ONE_TYPE if schema else _NO_DOCUMENT
+        self.refused += [
+            Refusal(self.rows[at], reason, remedy, schema=schema) for at, reason in faults.items()
+        ]
+        kept = [at for at in range(len(self.rows)) if at not in faults]
+        self.texts, self.rows = self.texts[kept], [self.rows[at] for at in kept]
 
 
-def read_documents(texts: pl.Series, hint: pa.Schema = NOTHING) -> Documents | Misfit:
-    """``texts``: extended JSON without nulls. ``hint``: a former layout, to save the inference."""
-    plain = plain_longs(texts)
-    result = _read(plain, hint)
-    if isinstance(result, Documents):
-        return result
-    row = first_offender(len(plain), lambda count: isinstance(_read(plain.head(count), hint), Documents))
-    upto = _read(plain.head(row + 1), hint)
-    unreadable = result if isinstance(upto, Documents) else upto
-    return Misfit(row, unreadable.reason, unreadable.typed)
+def _first(texts: pl.Series, hint: pa.Schema, table: pl.Schema) -> int:
+    def fits(count: int) -> bool:
+        read = read_columns(texts.head(count), hint)
+        return isinstance(read, Columns) and not dict(_clashes(read.frame, table))
+
+    return first_offender(len(texts), fits)
 
 
-def _read(texts: pl.Series, hint: pa.Schema) -> Documents | Unreadable:
-    parsed = parse(texts, hint)
-    if isinstance(parsed, Unreadable):
-        return parsed
-    table = parsed.table
-    if reason := rounded(texts, table):
-        return Unreadable(reason, typed=True)
-    columns = {name: present(table[name].combine_chunks()) for name in table.column_names}
-    columns = {name: array for name, array in columns.items() if not pa.types.is_null(array.type)}
-    for name, array in columns.items():
-        if reason := misfit((name,), array):
-            return Unreadable(reason, typed=True)
-    series = [pl.Series(name, pl.from_arrow(unwrapped(array))) for name, array in columns.items()]
-    return Documents(pl.DataFrame(series), parsed.layout)
+def _clashes(frame: pl.DataFrame, table: pl.Schema) -> Iterator[tuple[Path, str]]:
+    """Fields that cannot be columns of the table, with the reason if it is their name."""
+    for name in frame.columns:
+        if name.lower() in METADATA:
+            yield (name,), f"{name} is a column of the platform"
+    evolution, conflicts = compare(table, frame.schema)
+    for conflict in conflicts or inexact(frame, evolution.schema):
+        yield conflict.path, conflict.what if conflict.by_name else ""
+
+
+def _reserved(texts: pl.Series) -> dict[Path, str]:
+    """Fields of the source named like those that hold what does not fit, which would be taken for them, and
+    fields without a name, which no table can have."""
+    marks = [f'{JSON_SUFFIX}"', f'"{OTHERS}"', '"":', '"" :']
+    suspects = texts.filter(texts.str.contains_any(marks, ascii_case_insensitive=True))
+    paths = {path for text in suspects for path in _named_like_ours((), parsed(text))}
+    return {path: f"{path_text(path)} is a name that no field of a table can have" for path in paths}
+
+
+def _named_like_ours(path: Path, value: Any) -> Iterator[Path]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _named_like_ours((*path, None), each)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if not name or name.lower() == OTHERS or name.lower().endswith(JSON_SUFFIX):
+                yield (*path, name)
+            else:
+                yield from _named_like_ours((*path, name), each)
+
+
+def _paths(column: str, texts: pl.Series) -> Iterator[Path]:
+    """What the parser's path of a field may mean: names with a slash in them make it ambiguous."""
+    yield tuple(None if step == "[]" else step for step in column.split("/")[1:])
+    for text in texts:
+        for name in parsed(text) or ():
+            if f"{column}/".startswith(f"/{name}/"):
+                yield (name,)

@@ -7,11 +7,12 @@ Source: Debezium's MongoDB connector 3.4 with Connect's JsonConverter, ``schemas
             "source": {"ts_ms": 1, "ord": 1, …}, "transaction": null | {"total_order": 1, …}, …}
 
 Invariant: every record is an event with key, operation and position, and, unless it is a delete, the document
-after it; or the first that is not is refused. Skipping it would lose a change without a trace.
+after it; or it is refused, by itself, and named. Skipping it would lose a change without a trace.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -19,9 +20,8 @@ import pyarrow as pa
 from polars.exceptions import ComputeError
 
 from cdc_platform.core.columns import DELETE, OPERATIONS, READ
-from cdc_platform.core.schema import first_offender
 from cdc_platform.decode.lines import Unreadable, parse_as
-from cdc_platform.decode.refusal import Refusal
+from cdc_platform.decode.refusal import Refusal, sift
 
 _KEY: Final = pa.schema([("id", pa.string())])
 _VALUE: Final = pa.schema(
@@ -35,47 +35,77 @@ _VALUE: Final = pa.schema(
 )
 _CONVERTER: Final = (
     "let only Debezium's MongoDB connector write to this topic, with Connect's JsonConverter and "
-    "schemas.enable=false for keys and values; then take a new snapshot into a new topic"
+    "schemas.enable=false for keys and values, and without a transform that flattens the event "
+    "(ExtractNewDocumentState)"
 )
 _IMAGES: Final = (
     "turn changeStreamPreAndPostImages on for the collection, set the connector's capture.mode to "
     "change_streams_update_full_with_pre_image with post images, then take a new snapshot"
 )
+_SMALLER: Final = "raise limits.record_bytes of the source, then replay the letter"
+_AVRO: Final = "an Avro or JSON Schema record of Confluent's wire format, not plain JSON"
 
 
-def read_envelopes(records: pl.DataFrame) -> pl.DataFrame | Refusal:
-    """Columns key, op, before, after (String), ts_ms, ord, total_order (Int64), a row a record.
-
-    ``records``: in RECORD_SCHEMA, no value null. ``ts_ms`` is the source's time, ``ord`` the place within its
-    second and -1 for a row of the initial snapshot, ``total_order`` the place in its transaction or null.
+@dataclass(frozen=True, slots=True)
+class Envelopes:
+    """``events``: columns row (index in the records), key, op, before, after (String), ts_ms, ord,
+    total_order (Int64). ``ts_ms`` is the source's time, ``ord`` the place within its second and -1 for a row
+    of the initial snapshot, ``total_order`` the place in its transaction or null. ``bad``: the other records.
     """
-    keys = _parsed(records["key"], _KEY, "key")
-    if isinstance(keys, Refusal):
-        return keys
-    values = _parsed(records["value"], _VALUE, "value")
-    if isinstance(values, Refusal):
-        return values
+
+    events: pl.DataFrame
+    bad: tuple[Refusal, ...]
+
+
+def read_envelopes(records: pl.DataFrame, record_bytes: int) -> Envelopes:
+    """``records``: in RECORD_SCHEMA and with a column row, no value null. ``record_bytes``: the most a record
+    may have."""
+    sized = records.with_columns(size=pl.col("value").bin.size() + pl.col("key").bin.size().fill_null(0))
+    large = sized.filter(pl.col("size") > record_bytes).select("row", "size")
+    bad = [
+        Refusal(row, f"the record has {size} bytes, more than {record_bytes}", _SMALLER)
+        for row, size in large.iter_rows()
+    ]
+    kept = sized.filter(pl.col("size") <= record_bytes).drop("size")
+    kept, keys = _parsed(kept, "key", _KEY, bad)
+    kept, values = _parsed(kept, "value", _VALUE, bad)
     events = values.select(
-        keys["id"].alias("key"),
+        kept["row"],
+        keys.filter(keys["row"].is_in(kept["row"].implode()))["id"].alias("key"),
         "op",
         "before",
         "after",
         pl.col("source").struct.field("ts_ms", "ord"),
         pl.col("transaction").struct.field("total_order"),
     )
-    return _first_unsound(events) or events
+    unsound = events.select("row", what=_unsound()).drop_nulls()
+    bad += [
+        Refusal(row, what, _IMAGES if "document" in what else _CONVERTER) for row, what in unsound.iter_rows()
+    ]
+    return Envelopes(events.filter(~pl.col("row").is_in(unsound["row"].implode())), tuple(bad))
 
 
-def _parsed(texts: pl.Series, schema: pa.Schema, part: str) -> pl.DataFrame | Refusal:
+def _parsed(
+    records: pl.DataFrame, part: str, schema: pa.Schema, bad: list[Refusal]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The records whose part parses, and that part's fields with the row; the others are added to ``bad``."""
+    texts = records[part]
     table = _parse(texts, schema)
     if isinstance(table, Unreadable):
-        row = first_offender(
-            len(texts), lambda count: isinstance(_parse(texts.head(count), schema), pa.Table)
-        )
-        alone = _parse(texts.slice(row, 1), schema)
-        reason = alone.reason if isinstance(alone, Unreadable) else table.reason
-        return Refusal(row, f"the {part} is no change event's: {reason}", _CONVERTER)
-    return pl.DataFrame(table)
+        faults = dict(sift(len(texts), lambda start, stop: _fault(texts[start:stop], schema)))
+        bad += [
+            Refusal(records["row"][at], f"the {part} is no change event's: {reason}", _CONVERTER)
+            for at, reason in faults.items()
+        ]
+        records = records[[at for at in range(len(texts)) if at not in faults]]
+        table = _parse(records[part], schema)
+        assert isinstance(table, pa.Table)
+    return records, pl.DataFrame(table).with_columns(records["row"])
+
+
+def _fault(texts: pl.Series, schema: pa.Schema) -> str | None:
+    table = _parse(texts, schema)
+    return table.reason if isinstance(table, Unreadable) else None
 
 
 def _parse(texts: pl.Series, schema: pa.Schema) -> pa.Table | Unreadable:
@@ -84,13 +114,16 @@ def _parse(texts: pl.Series, schema: pa.Schema) -> pa.Table | Unreadable:
     try:
         decoded = texts.cast(pl.String)
     except ComputeError:
-        return Unreadable("not UTF-8")
+        return Unreadable(_AVRO if len(texts) == 1 and texts[0][:1] == b"\0" else "not UTF-8")
+    if len(texts) == 1 and texts[0][:1] == b"\0":
+        return Unreadable(_AVRO)
     return parse_as(decoded, schema, others="ignore")
 
 
-def _first_unsound(events: pl.DataFrame) -> Refusal | None:
+def _unsound() -> pl.Expr:
+    """What an event lacks, null for a sound one."""
     op = pl.col("op")
-    what = (
+    return (
         pl.when(pl.col("key").is_null())
         .then(pl.lit("the key has no id"))
         .when(op.is_null())
@@ -102,8 +135,3 @@ def _first_unsound(events: pl.DataFrame) -> Refusal | None:
         .when(pl.col("after").is_null() & (op != DELETE))
         .then(pl.lit("the document after the change is missing"))
     )
-    unsound = events.select(what=what).with_row_index("row").drop_nulls().head(1)
-    if unsound.is_empty():
-        return None
-    row, reason = unsound.row(0)
-    return Refusal(row, reason, _IMAGES if "document" in reason else _CONVERTER)

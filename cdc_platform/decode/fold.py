@@ -1,8 +1,9 @@
 """Many changes of a key → the one that counts.
 
 Invariant: within a partition the offset decides, never a time and never the order in which rows arrive. All
-changes of a key are in one partition (the connector partitions by key), so the offset orders them completely.
-Were a topic given more partitions, a key's later changes could lie in another one: a topic keeps its count.
+changes of a key are in one partition (the connector partitions by key), so the offset orders them completely,
+as long as the topic keeps its number of partitions. After that a key's changes may lie in two, and between
+those the source's position decides (``newest``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cdc_platform.core.columns import KEY, OFFSET, PARTITION
+from cdc_platform.core.columns import KEY, OFFSET, PARTITION, POSITION
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,19 @@ def fold(changes: pl.DataFrame) -> Folded:
     )
     rows = changes[last["row"]]
     return Folded(rows, changes.height - rows.height)
+
+
+def newest(history: pl.LazyFrame) -> pl.LazyFrame:
+    """KEY, PARTITION and OFFSET of each key's last change, whatever partitions its changes are in.
+
+    ``history``: all changes of the keys, or all from some offset of each partition on.
+    """
+    position = [pl.col(POSITION).struct.field(name) for name in ("seconds", "ord", "total_order")]
+    return (
+        history.select(KEY, PARTITION, OFFSET, POSITION)
+        .sort(OFFSET)
+        .unique([KEY, PARTITION], keep="last", maintain_order=True)
+        .sort(*position, maintain_order=True)
+        .unique(KEY, keep="last", maintain_order=True)
+        .select(KEY, PARTITION, OFFSET)
+    )

@@ -29,17 +29,19 @@ MIN_BLOCK_BYTES: Final = 1 << 20
 NOTHING: Final = pa.schema([])
 
 _FIELD: Final = re.compile(r"Column\((?P<path>/.*)\) (?P<what>.*?)(?: in row \d+)?$", re.DOTALL)
+_TWICE: Final = "was specified twice"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why texts could not be parsed; ``typed``: a field has values that do not go together.
+    """Why texts could not be parsed. ``column``: the parser's path of a field whose values do not go
+    together, ``/items/[]/sku``, or None if a text is no JSON object by itself.
 
     The rows named by the parser are left out: it counts them by block.
     """
 
     reason: str
-    typed: bool = False
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +140,4 @@ def _unreadable(message: str) -> Unreadable:
     if found is None:
         return Unreadable(message.partition(" in row ")[0])
     path = found["path"].replace("/[]", "[]").replace("/", ".").removeprefix(".")
-    return Unreadable(f"field {path} {found['what']}", typed=True)
+    return Unreadable(f"field {path} {found['what']}", None if _TWICE in found["what"] else found["path"])

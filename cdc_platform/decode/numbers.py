@@ -14,15 +14,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdc_platform.core.schema import SAFE_INTEGER, Path, path_text
+from cdc_platform.core.logical import Path
+from cdc_platform.core.schema import SAFE_INTEGER, path_text
+from cdc_platform.decode.extended import Clash
 from cdc_platform.decode.lines import Unreadable, complete, parse_as
 
 _LONG_INTEGER: Final = r"([\[:,]\s*)-?\d{16,}(\s*[,\]}])"
 """2^53 has 16 digits. Matches inside strings too, which does not matter: only doubles are compared."""
 
 
-def rounded(texts: pl.Series, table: pa.Table) -> str | None:
-    """What is wrong with the first field that has a rounded integer, if any. ``table``: parsed ``texts``."""
+def rounded(texts: pl.Series, table: pa.Table) -> Clash | None:
+    """The first field that has a rounded integer, if any. ``table``: parsed ``texts``."""
     suspects = [path for path, values in _doubles(table) if pc.any(_large(values)).as_py()]
     if not suspects:
         return None
@@ -32,10 +34,11 @@ def rounded(texts: pl.Series, table: pa.Table) -> str | None:
     )
     again = parse_as(blanked, complete(table.schema), others="error")
     if isinstance(again, Unreadable):
-        return again.reason
+        return Clash(suspects[0], again.reason)
     for (path, before), (_, after) in zip(_doubles(table), _doubles(again), strict=True):
         if pc.any(pc.and_(_large(before), after.is_null())).as_py():
-            return f"field {path_text(path)} has an integer that cannot be kept exactly as a 64-bit number"
+            reason = f"field {path_text(path)} has an integer that cannot be kept exactly as a 64-bit number"
+            return Clash(path, reason)
     return None
 
 

@@ -18,22 +18,25 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
+from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
+from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle, Kind
 from cdc_platform.core.offsets import RANGES, Ranges, Stream, describe, ends_of, parse
 from cdc_platform.lake.files import Files, files_of, schema_of
+from cdc_platform.lake.marks import logical
 from cdc_platform.lake.selection import within
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
@@ -42,7 +45,9 @@ OPERATION_COLUMN = f"s.`{OPERATION}`"
 class DeltaLakeTable:
     """One Delta table on local disk. Keeps no state: threads may share it, but not a handle."""
 
-    def __init__(self, path: Path, kind: Kind, partition_by: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, kind: Kind | Literal["dead_letters"], partition_by: Sequence[str] = ()
+    ) -> None:
         """``partition_by``: columns of METADATA, outermost first, to partition a table by that is made; one
         that is there must be partitioned so already.
         """
@@ -65,7 +70,7 @@ class DeltaLakeTable:
         except (DeltaError, OSError) as error:
             raise self._unavailable("could not be read", error) from error
         owner = table.metadata().description
-        if owner != _description(stream):
+        if not _filled_from(owner, stream):
             raise StreamReplaced(
                 f"the table was filled from '{owner}', not from '{_description(stream)}'",
                 where=self.uri,
@@ -80,7 +85,8 @@ class DeltaLakeTable:
         """The newest version for looking at, whatever topic fills it, and its rows, by the log."""
         table = DeltaTable(self.uri)
         files = files_of(table, self.uri)
-        return Handle(table.version(), files.schema, {}), files.rows
+        handle = Handle(table.version(), files.schema, {}, logical(table, files.schema), 0)
+        return handle, files.rows
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
@@ -113,7 +119,7 @@ class DeltaLakeTable:
         try:
             write_deltalake(
                 table,
-                _plain_lists(rows.to_arrow()),
+                stored(rows),
                 mode="append",
                 schema_mode="merge",
                 commit_properties=_commit(stream, advance, info),
@@ -127,11 +133,11 @@ class DeltaLakeTable:
         table, stream = self._at(handle)
         if rows.is_empty():
             return self.append(handle, rows, advance, info)
-        base = handle if rows.schema == handle.schema else self._evolve(handle, rows)
+        base = handle if rows.schema == handle.logical else self._evolve(handle, rows)
         try:
             (
                 table.merge(
-                    rows,
+                    stored(rows),
                     _predicate(rows),
                     source_alias="s",
                     target_alias="t",
@@ -161,7 +167,7 @@ class DeltaLakeTable:
         return self.append(handle, rows.clear(), {}, {})
 
     def _create(self, stream: Stream) -> DeltaTable:
-        schema = pl.DataFrame(schema=METADATA).to_arrow().schema
+        schema = stored(pl.DataFrame(schema=_COLUMNS[self._kind])).schema
         try:
             # mode="ignore" looks before it creates: of two creators at once the second is refused.
             with suppress(CommitFailedError):
@@ -180,7 +186,11 @@ class DeltaLakeTable:
     def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
         seen = {p: table.transaction_version(stream.app_id(p)) for p in range(stream.partitions)}
         offsets = {p: offset for p, offset in seen.items() if offset is not None}
-        return Handle(table.version(), schema_of(table), offsets, _Opened(self.uri, table, stream))
+        described = _DESCRIPTION.fullmatch(table.metadata().description or "")
+        partitions = int(described["partitions"]) if described else stream.partitions
+        schema = schema_of(table)
+        token = _Opened(self.uri, table, stream)
+        return Handle(table.version(), schema, offsets, logical(table, schema), partitions, token)
 
     def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:
         opened = self._opened(handle)
@@ -217,7 +227,9 @@ class DeltaLakeTable:
         )
 
 
-_CONFIGURATION: Mapping[Kind, Mapping[str, str | None]] = {
+_COLUMNS: Mapping[str, pl.Schema] = {**dict.fromkeys(Kind, METADATA), "dead_letters": DEAD_LETTERS}
+_CONFIGURATION: Mapping[str, Mapping[str, str | None]] = {
+    "dead_letters": {"delta.appendOnly": "true"},
     Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", "delta.appendOnly": "true"},
     Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
 }
@@ -242,7 +254,15 @@ def _named(columns: Sequence[str]) -> str:
 
 
 def _description(stream: Stream) -> str:
-    return f"cdc stream {stream.identity}"
+    return f"cdc stream {stream.identity}, {stream.partitions} partitions"
+
+
+_DESCRIPTION = re.compile(r"cdc stream (?P<identity>.*), (?P<partitions>\d+) partitions")
+
+
+def _filled_from(description: str, stream: Stream) -> bool:
+    found = _DESCRIPTION.fullmatch(description)
+    return found is not None and found["identity"] == stream.identity
 
 
 def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitProperties:
@@ -252,20 +272,6 @@ def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitP
         custom_metadata=dict(info),
         max_commit_retries=0,
     )
-
-
-def _plain_lists(rows: pa.Table) -> pa.Table:
-    """Lists as Delta's own type. Files with Arrow's large lists cannot be compacted any more, nor their
-    change feed be read, once the documents in a list have gained a field (deltalake 1.6)."""
-    return rows.cast(pa.schema([each.with_type(_plain(each.type)) for each in rows.schema]))
-
-
-def _plain(dtype: pa.DataType) -> pa.DataType:
-    if pa.types.is_large_list(dtype):
-        return pa.list_(_plain(dtype.value_type))
-    if pa.types.is_struct(dtype):
-        return pa.struct([each.with_type(_plain(each.type)) for each in dtype])
-    return dtype
 
 
 def _predicate(rows: pl.DataFrame) -> str:

@@ -15,8 +15,10 @@ import polars as pl
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced
+from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Ranges, Stream, ends_of
+from cdc_platform.core.schema import compare
 from cdc_platform.lake.selection import within
 
 
@@ -26,7 +28,9 @@ class Version:
 
     number: int
     stream: str
+    partitions: int
     rows: pl.DataFrame
+    logical: pl.Schema
     offsets: Mapping[int, int] = field(default_factory=dict)
     info: Mapping[str, str] = field(default_factory=dict)
 
@@ -34,8 +38,9 @@ class Version:
 class MemoryTable:
     """Every instance is one table; give the same instance to several writers to let them race."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, schema: pl.Schema = METADATA) -> None:
         self._uri = uri
+        self._schema = schema
         self._versions: list[Version] = []
         self._lock = Lock()
 
@@ -53,7 +58,8 @@ class MemoryTable:
     def open(self, stream: Stream) -> Handle:
         with self._lock:
             if not self._versions:
-                self._versions.append(Version(0, stream.identity, pl.DataFrame(schema=METADATA)))
+                empty = pl.DataFrame(schema=self._schema)
+                self._versions.append(Version(0, stream.identity, stream.partitions, empty, self._schema))
             newest = self._versions[-1]
         if newest.stream != stream.identity:
             raise StreamReplaced(
@@ -65,13 +71,13 @@ class MemoryTable:
 
     def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         version = self._version(handle)
-        return self._commit(version, pl.concat([version.rows, rows], how="diagonal_relaxed"), advance, info)
+        return self._commit(version, version.rows, rows, advance, info)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         version = self._version(handle)
         kept = version.rows.join(rows.select(KEY), on=KEY, how="anti")
         live = rows.filter(pl.col(OPERATION) != DELETE)
-        return self._commit(version, pl.concat([kept, live], how="diagonal_relaxed"), advance, info)
+        return self._commit(version, kept, live, advance, info)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
         rows = self.read(handle, ranges).collect()
@@ -86,7 +92,10 @@ class MemoryTable:
         assert isinstance(version, Version)
         return version
 
-    def _commit(self, base: Version, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+    def _commit(
+        self, base: Version, kept: pl.DataFrame, added: pl.DataFrame, advance: Ranges, info: Mapping[str, str]
+    ) -> Handle:
+        plain = pl.DataFrame(stored(added))
         with self._lock:
             if self._versions[-1].number != base.number:
                 raise Conflict(
@@ -96,7 +105,8 @@ class MemoryTable:
             made = replace(
                 base,
                 number=base.number + 1,
-                rows=rows,
+                rows=pl.concat([kept, plain], how="diagonal_relaxed"),
+                logical=compare(base.logical, added.schema)[0].schema,
                 offsets={**base.offsets, **ends_of(advance)},
                 info=dict(info),
             )
@@ -104,4 +114,11 @@ class MemoryTable:
         return self._handle(made)
 
     def _handle(self, version: Version) -> Handle:
-        return Handle(version.number, version.rows.schema, dict(version.offsets), version)
+        return Handle(
+            version.number,
+            version.rows.schema,
+            dict(version.offsets),
+            version.logical,
+            version.partitions,
+            version,
+        )

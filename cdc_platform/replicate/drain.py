@@ -23,9 +23,8 @@ from cdc_platform.core.errors import CdcError, Terminal
 from cdc_platform.core.model import Kind, Receipt, Stopped
 from cdc_platform.core.offsets import Offsets, ends_of, plan, reached
 from cdc_platform.core.ports import Log
-from cdc_platform.decode.mongodb import Layout
 from cdc_platform.replicate.inbox import Inbox
-from cdc_platform.replicate.steps import Replica, append_changes, merge_changes
+from cdc_platform.replicate.steps import Carried, Replica, append_changes, merge_changes
 
 POLL_SECONDS = 0.05
 POLL_ROWS = 20_000
@@ -223,14 +222,16 @@ class Drain:
         return all(lane.ended.is_set() for lane in self._lanes.values())
 
     def _append(self, lane: _Lane) -> None:
-        layout: Layout | None = None
+        carried: Carried | None = None
         try:
             while (records := lane.inbox.take()) is not None:
-                appended = append_changes(lane.replica, records, layout)
-                layout = appended.layout
+                appended = append_changes(lane.replica, records, carried)
+                carried = appended.carried
                 lane.appended.set()
                 if appended.receipt:
                     self._outcomes.put(appended.receipt)
+                if appended.refused:
+                    raise appended.refused
         except BaseException as error:  # a panic of a Rust library is no Exception
             self._fail(lane, Kind.CHANGELOG, _named(error))
         finally:

@@ -9,7 +9,7 @@ Invariants
   commit whose answer was lost needs no special case: the next attempt finds the offsets moved.
 - The current state is only ever made from the changelog. It needs nothing that is in memory or in Kafka, so
   catching up, rebuilding and keeping up are the same step.
-- rows in = rows applied + rows superseded, for every commit.
+- rows in = rows applied + rows superseded + dead letters, for every commit.
 """
 
 from __future__ import annotations
@@ -23,29 +23,35 @@ import polars as pl
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cdc_platform.core import columns, schema
-from cdc_platform.core.errors import Conflict, OffsetsLost, Transient
-from cdc_platform.core.model import Handle, Kind, Lag, Limits, Receipt, Records, Stopped
+from cdc_platform.core.errors import Conflict, EventRefused, OffsetsLost, Terminal, Transient
+from cdc_platform.core.model import Handle, Kind, Lag, Limits, Policy, Receipt, Records, Stopped
 from cdc_platform.core.offsets import RANGES, Offsets, Range, Ranges, Stream, describe, ends_of, plan, reached
 from cdc_platform.core.ports import LakeTable, Log, Probe, no_probe
+from cdc_platform.decode.documents import Layout
 from cdc_platform.decode.fold import fold
-from cdc_platform.decode.mongodb import Layout, decode
+from cdc_platform.decode.mongodb import Decoded, Rules, decode
+from cdc_platform.replicate.letters import keep_letters
+from cdc_platform.replicate.recompute import last_rows
 
 ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One source table and its two lake tables.
+    """One source table, its two lake tables and its dead letters.
 
-    ``now``: the wall clock, in UTC. ``kinds``: which of the tables to write.
+    ``now``: the wall clock, in UTC. ``kinds``: which of the tables to write. ``values``: what becomes of a
+    value that does not fit.
     """
 
     name: str
     stream: Stream
     changelog: LakeTable
     current: LakeTable
+    letters: LakeTable
     now: Callable[[], datetime]
     limits: Limits = field(default_factory=Limits)
+    values: Policy = Policy.JSON
     kinds: frozenset[Kind] = frozenset(Kind)
     probe: Probe = no_probe
     retrying: Retrying = field(
@@ -57,35 +63,97 @@ class Replica:
         )
     )
 
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.values, self.limits.record_bytes)
 
-def append_changes(replica: Replica, records: Records, layout: Layout | None = None) -> Appended:
-    """Commit a batch to the changelog: only its part past the changelog's offsets, if there is any.
 
-    ``layout``: what the previous batch's documents looked like, to parse faster; returned for the next.
-    Raises EventRefused and SchemaRefused with topic, partition and offset; nothing is committed then.
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """From one batch of a table to its next. Losing it loses no row.
+
+    ``layout``: what the documents looked like, to parse faster. ``dead``: dead letters since the last good
+    event.
     """
-    replica.probe("after_read")
-    decoded = decode(records, layout)
-    return replica.retrying(_append, replica, decoded.frame, records.ranges, decoded.layout)
+
+    layout: Layout = field(default_factory=Layout)
+    dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """``receipt`` is None when another writer had committed the whole batch already."""
+    """``receipt`` is None when there was nothing to commit, as another writer had done it already.
+
+    ``refused``: why the table stops before the end of the batch; what lies before it is committed.
+    """
 
     receipt: Receipt | None
-    layout: Layout
+    carried: Carried
+    refused: Terminal | None = None
 
 
-def _append(replica: Replica, changes: pl.DataFrame, ranges: Ranges, layout: Layout) -> Appended:
+def append_changes(replica: Replica, records: Records, carried: Carried | None = None) -> Appended:
+    """Commit a batch to the changelog: only its part past the changelog's offsets, if there is any.
+
+    Dead letters are kept first, then the rows are committed with the offsets. Raises Terminal if nothing but
+    dead letters came for too long; nothing is committed then.
+    """
+    replica.probe("after_read")
+    batch = _Batch(records, replica.rules, carried or Carried())
+    return replica.retrying(_append, replica, batch)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch on its way, decoded again only if the table has gained columns since the last attempt."""
+
+    records: Records
+    rules: Rules
+    carried: Carried
+    _table: pl.Schema | None = None
+    _decoded: Decoded | None = None
+
+    def against(self, table: pl.Schema) -> Decoded:
+        if self._decoded is None or self._table != table:
+            self._table = table
+            self._decoded = decode(self.records, table, self.rules, self.carried.layout)
+        return self._decoded
+
+
+def _append(replica: Replica, batch: _Batch) -> Appended:
     table = replica.changelog
     handle = table.open(replica.stream)
-    fresh = _beyond(handle.offsets, ranges, where=table.uri)
+    if not _beyond(handle.offsets, batch.records.ranges, where=table.uri):
+        return Appended(None, batch.carried)
+    decoded = batch.against(handle.logical)
+    carried = Carried(decoded.layout, _dead_since(decoded, batch.carried, replica))
+    fresh = _beyond(handle.offsets, decoded.ranges, where=table.uri)
     if not fresh:
-        return Appended(None, layout)
-    rows = changes if fresh == ranges else changes.filter(_within(fresh))
-    fitted = _fit(handle, _stamped(rows, replica.now()), replica)
-    return Appended(_commit(replica, Kind.CHANGELOG, handle, fitted, fresh, rows.height), layout)
+        return Appended(None, carried, decoded.refused)
+    rows, letters = decoded.frame.filter(_within(fresh)), decoded.letters.filter(_within(fresh))
+    now = replica.now()
+    keep_letters(replica.letters, replica.stream, letters, fresh, now)
+    fitted = _fit(handle.logical, _stamped(rows, now), replica)
+    rows_in = rows.height + letters.height
+    receipt = _commit(replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height)
+    return Appended(receipt, carried, decoded.refused)
+
+
+def _dead_since(decoded: Decoded, carried: Carried, replica: Replica) -> int:
+    """Dead letters since the last good event. Raises Terminal if they are too many: something is wrong with
+    the stream, not with some of its events."""
+    if decoded.frame.height or not decoded.letters.height:
+        return 0 if decoded.frame.height else carried.dead
+    dead = carried.dead + decoded.letters.height
+    if dead >= replica.limits.dead_in_a_row:
+        first = decoded.letters.row(0, named=True)
+        raise EventRefused(
+            f"{dead} events in a row cannot be decoded: {first['reason']}",
+            where=f"table {replica.name}, topic {first[columns.TOPIC]}, partition "
+            f"{first[columns.PARTITION]}, offset {first[columns.OFFSET]}",
+            remedy=f"{first['remedy']}; to keep them all as dead letters, raise limits.dead_in_a_row",
+        )
+    return dead
 
 
 def merge_changes(replica: Replica) -> Receipt | None:
@@ -112,11 +180,17 @@ def _merge(replica: Replica) -> Receipt | None:
     if not chunk:
         return None
     if size := replica.changelog.row_bytes(source, chunk):
-        rows = min(replica.limits.current_rows, replica.limits.current_bytes // size)
-        chunk = _chunk(target.offsets, source.offsets, rows)
+        most = min(replica.limits.current_rows, replica.limits.current_bytes // size)
+        chunk = _chunk(target.offsets, source.offsets, most)
     changes = replica.changelog.read(source, chunk).collect()
-    folded = fold(changes)
-    fitted = _fit(target, folded.rows, replica)
+    if replica.stream.partitions > source.partitions:
+        # A key's changes may lie in two partitions, of which one is read further than the other.
+        rows = last_rows(
+            replica.changelog, source, changes[columns.KEY], {**target.offsets, **ends_of(chunk)}
+        )
+    else:
+        rows = fold(changes).rows
+    fitted = _fit(target.logical, rows, replica)
     return _commit(replica, Kind.CURRENT, target, fitted, chunk, changes.height)
 
 
@@ -128,14 +202,16 @@ def replicate(replica: Replica, log: Log) -> tuple[Receipt, ...]:
     receipts = []
     reader = log.reader({replica.stream: starts})
     try:
-        layout: Layout | None = None
+        carried: Carried | None = None
         position = dict(starts)
         while not reached(position, ends):
             for batch in reader.poll(1.0, replica.limits.batch_rows):
                 if isinstance(batch, Stopped):
                     raise batch.error
-                appended = append_changes(replica, batch, layout)
-                layout = appended.layout
+                appended = append_changes(replica, batch, carried)
+                if appended.refused:
+                    raise appended.refused
+                carried = appended.carried
                 position |= ends_of(batch.ranges)
                 receipts.append(appended.receipt)
     finally:
@@ -146,14 +222,20 @@ def replicate(replica: Replica, log: Log) -> tuple[Receipt, ...]:
 
 
 def _commit(
-    replica: Replica, kind: Kind, handle: Handle, rows: pl.DataFrame, advance: Ranges, rows_in: int
+    replica: Replica,
+    kind: Kind,
+    handle: Handle,
+    rows: pl.DataFrame,
+    advance: Ranges,
+    rows_in: int,
+    dead: int = 0,
 ) -> Receipt:
     started = replica.now()
     applied = dict(rows.group_by(columns.OPERATION).len().sort(columns.OPERATION).iter_rows())
     before = _lag(rows, started)
     info = {
         RANGES: describe(advance),
-        "cdc.rows": orjson.dumps({"in": rows_in, "applied": applied}).decode(),
+        "cdc.rows": orjson.dumps({"in": rows_in, "applied": applied, "dead": dead}).decode(),
         "cdc.lag_seconds": orjson.dumps(before and [before.p50, before.p95, before.max]).decode(),
     }
     replica.probe(f"before_commit:{kind}")
@@ -169,11 +251,12 @@ def _commit(
         ranges=advance,
         rows_in=rows_in,
         applied=applied,
-        superseded=rows_in - rows.height,
+        superseded=rows_in - rows.height - dead,
         committed_at=finished,
         seconds=(finished - started).total_seconds(),
         lag=_lag(rows, finished),
         added=tuple(name for name in committed.schema if name not in handle.schema),
+        dead=dead,
     )
 
 
@@ -219,9 +302,9 @@ def _stamped(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
     )
 
 
-def _fit(handle: Handle, rows: pl.DataFrame, replica: Replica) -> pl.DataFrame:
+def _fit(table: pl.Schema, rows: pl.DataFrame, replica: Replica) -> pl.DataFrame:
     """The rows with the table's columns and the new ones, every value as it came, or SchemaRefused."""
-    return schema.fit(rows, handle.schema, where=f"table {replica.name}")
+    return schema.fit(rows, table, where=f"table {replica.name}")
 
 
 def _lag(rows: pl.DataFrame, now: datetime) -> Lag | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,8 +12,9 @@ import pytest
 
 from cdc_platform.core import columns
 from cdc_platform.core.errors import EventRefused, SchemaRefused
-from cdc_platform.core.model import Records
-from cdc_platform.decode.mongodb import decode
+from cdc_platform.core.model import Policy, Records
+from cdc_platform.core.offsets import Range
+from cdc_platform.decode.mongodb import Rules, decode
 from tests.decode.events import Event, documents, records
 
 
@@ -101,28 +104,117 @@ def test_what_is_no_change_event_is_refused_with_topic_partition_offset_and_reme
     bad: Event, what: str
 ) -> None:
     batch = records(
-        Event(), replace(Event(), value=None), replace(bad, partition=2, offset=17), Event(op="nor this")
+        Event(),
+        replace(Event(), value=None, offset=1),
+        replace(bad, partition=2, offset=17),
+        Event(op="nor this", partition=2, offset=18),
     )
-    with pytest.raises(EventRefused, match=what) as refused:
-        decode(batch)
-    assert refused.value.where == "topic shop.orders, partition 2, offset 17"
-    assert refused.value.remedy
+    batch = replace(batch, ranges={0: Range(0, 2), 2: Range(17, 19)})
+    refused = decode(batch, rules=Rules(Policy.REFUSE)).refused
+    assert isinstance(refused, EventRefused)
+    assert re.search(what, refused.what)
+    assert refused.where == "topic shop.orders, partition 2, offset 17"
+    assert refused.remedy
+    [letter] = decode(batch).letters.filter(pl.col(columns.OFFSET) == 17).to_dicts()
+    assert re.search(what, letter["reason"])
+    assert (letter["key"], letter["value"]) == (bad.key_bytes, bad.value_bytes)
 
 
-def test_the_first_offender_is_named_although_a_later_one_is_found_sooner() -> None:
-    batch = documents('{"a": 1}', '{"a": "x"}', '{"a": 1}')
-    later = records(Event(op="x", offset=3), replace(Event(), value=b"x", offset=4))
-    both = Records(batch.stream, pl.concat([batch.frame, later.frame]), batch.ranges)
-    with pytest.raises(SchemaRefused, match="field a changed from number to string") as refused:
-        decode(both)
-    assert refused.value.where.endswith("offset 1")
+def test_refused_in_the_middle_of_a_batch_what_lies_before_it_in_each_partition_is_kept() -> None:
+    batch = Records(
+        documents().stream,
+        pl.concat(
+            [
+                documents('{"a": 1}', '{"a": 2}', '{"a": "x"}', '{"a": 3}').frame,
+                records(Event('{"a": 4}', id="9", partition=1, offset=7)).frame,
+            ]
+        ),
+        {0: Range(0, 4), 1: Range(7, 8)},
+    )
+    decoded = decode(batch, rules=Rules(Policy.REFUSE))
+    assert isinstance(decoded.refused, SchemaRefused)
+    assert decoded.refused.where.endswith("offset 2")
+    assert decoded.ranges == {0: Range(0, 2), 1: Range(7, 8)}
+    assert decoded.frame["a"].to_list() == [1, 2, 4]
+    assert decoded.letters.is_empty()
 
 
-def test_a_field_named_like_a_column_of_the_platform_is_refused_where_it_has_a_value() -> None:
-    with pytest.raises(SchemaRefused, match="_kafka_offset") as refused:
-        decode(documents('{"a": 1}', '{"_kafka_offset": null}', '{"_kafka_offset": 5}'))
-    assert refused.value.where.endswith("offset 2")
-    assert decode(documents('{"_key": null}')).frame[columns.KEY].to_list() == ["0"]
+def test_quarantined_events_are_letters_and_the_others_rows() -> None:
+    decoded = decode(documents('{"a": 1}', '{"a": "x"}', '{"a": 2}'), rules=Rules(Policy.QUARANTINE))
+    assert decoded.refused is None
+    assert decoded.frame["a"].to_list() == [1, 2]
+    assert decoded.letters.select(columns.PARTITION, columns.OFFSET).rows() == [(0, 1)]
+    assert "field a does not fit" in decoded.letters["reason"][0]
+
+
+def test_values_that_do_not_fit_are_kept_beside_their_field_as_canonical_extended_json() -> None:
+    table = pl.Schema({"a": pl.Int64})
+    batch = documents(
+        '{"a": 1,"b": {"c": true}}',
+        '{"a": 1.5,"b": {"c": "no"}}',
+        '{"a": {"$date": 5},"b": []}',
+        '{"a": null}',
+    )
+    frame = decode(batch, table).frame
+    assert frame["a"].to_list() == [1, None, None, None]
+    assert frame["a__json"].to_list() == [
+        None,
+        '{"$numberDouble":"1.5"}',
+        '{"$date":{"$numberLong":"5"}}',
+        None,
+    ]
+    assert frame["b"].to_list() == [{"c": True, "c__json": None}, {"c": None, "c__json": '"no"'}, None, None]
+    assert frame["b__json"].to_list() == [None, None, "[]", None]
+
+
+def test_a_field_that_is_not_in_the_table_gets_the_type_most_of_its_values_have() -> None:
+    frame = decode(documents('{"p": "n/a"}', '{"p": 1}', '{"p": 2.5}', '{"p": "x"}', '{"p": 3}')).frame
+    assert frame["p"].to_list() == [None, 1.0, 2.5, None, 3.0]
+    assert frame["p__json"].to_list() == ['"n/a"', None, None, '"x"', None]
+
+
+def test_an_object_id_and_a_text_of_one_field_stay_apart_across_batches() -> None:
+    first = decode(documents('{"ref": {"$oid": "65f000000000000000000001"}}'))
+    assert first.frame.schema["ref"] == pl.Struct({"$oid": pl.String})
+    table = pl.Schema({"ref": first.frame.schema["ref"]})
+    second = decode(documents('{"ref": "65f000000000000000000001"}'), table)
+    assert second.frame["ref__json"].to_list() == ['"65f000000000000000000001"']
+
+
+def test_fields_whose_names_cannot_be_columns_are_kept_together() -> None:
+    frame = decode(
+        documents(
+            '{"a": 1,"A": 2,"_key": "mine","a__json": 5,"_others": {"x": 1.0},"n": {"": true}}', '{"a": 2}'
+        )
+    ).frame
+    assert json.loads(frame["_others"][0]) == {
+        "A": {"$numberInt": "2"},
+        "_key": "mine",
+        "a__json": {"$numberInt": "5"},
+        "_others": {"x": {"$numberDouble": "1.0"}},
+    }
+    assert frame["n"].to_list() == [{"_others": '{"":true}'}, None]
+    assert frame[columns.KEY].to_list() == ["0", "1"]
+    assert frame["a"].to_list() == [1, 2]
+
+
+def test_letters_in_great_number_cost_no_good_event() -> None:
+    texts = ["x" if n % 3 == 0 else f'{{"a": {n}}}' for n in range(3_000)]
+    decoded = decode(documents(*texts))
+    assert decoded.frame["a"].to_list() == [n for n in range(3_000) if n % 3]
+    assert decoded.letters[columns.OFFSET].to_list() == list(range(0, 3_000, 3))
+
+
+def test_a_record_larger_than_allowed_is_a_letter() -> None:
+    batch = documents('{"a": "short"}', f'{{"a": "{"x" * 5000}"}}')
+    decoded = decode(batch, rules=Rules(record_bytes=5_000))
+    assert decoded.frame["a"].to_list() == ["short"]
+    assert "more than 5000" in decoded.letters["reason"][0]
+
+
+def test_avro_is_named_as_such() -> None:
+    letters = decode(records(replace(Event(), value=b"\0\0\0\0\5abc"))).letters
+    assert "Confluent" in letters["reason"][0]
 
 
 def test_a_layout_saves_time_and_changes_nothing() -> None:
@@ -134,7 +226,7 @@ def test_a_layout_saves_time_and_changes_nothing() -> None:
         '{"c": ["2020-01-01"]}',
         '{"d": null}',
     ):
-        with_layout, without = decode(documents(text), first.layout), decode(documents(text))
+        with_layout, without = decode(documents(text), layout=first.layout), decode(documents(text))
         assert with_layout.frame.equals(without.frame)
         assert with_layout.frame.schema == without.frame.schema
 

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_none
 
-from cdc_platform.core.columns import KEY, OFFSET, PARTITION
+from cdc_platform.core.columns import DEAD_LETTERS, KEY, OFFSET, PARTITION
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.model import Handle, Kind, Limits
+from cdc_platform.core.model import Handle, Kind, Limits, Policy
 from cdc_platform.core.offsets import Ranges, Stream
 from cdc_platform.core.ports import LakeTable
 from cdc_platform.lake.memory import MemoryTable
@@ -30,6 +30,8 @@ def replica(
     current: LakeTable | None = None,
     kinds: frozenset[Kind] = frozenset(Kind),
     attempts: int = ATTEMPTS,
+    letters: LakeTable | None = None,
+    values: Policy = Policy.JSON,
     **limits: Any,
 ) -> Replica:
     return Replica(
@@ -37,8 +39,10 @@ def replica(
         stream=stream,
         changelog=changelog or MemoryTable(f"memory://{stream.topic}/changes"),
         current=current or MemoryTable(f"memory://{stream.topic}"),
+        letters=letters or MemoryTable(f"memory://{stream.topic}/deadletters", DEAD_LETTERS),
         now=now,
         limits=Limits(**limits),
+        values=values,
         kinds=kinds,
         retrying=Retrying(
             stop=stop_after_attempt(attempts),

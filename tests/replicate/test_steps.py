@@ -20,7 +20,7 @@ from cdc_platform.core.errors import (
     StreamReplaced,
     Transient,
 )
-from cdc_platform.core.model import Handle, Kind, Limits, Receipt, Records
+from cdc_platform.core.model import Handle, Kind, Limits, Policy, Receipt, Records
 from cdc_platform.core.offsets import RANGES, Range, Ranges
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Replica, append_changes, merge_changes, replicate
@@ -168,7 +168,7 @@ def test_a_commit_carries_its_ranges_and_counts(log: MemoryLog) -> None:
     assert isinstance(table.current, MemoryTable)
     info = table.current.versions[-1].info
     assert info[RANGES] == "0:[0,2)"
-    assert orjson.loads(info["cdc.rows"]) == {"in": 2, "applied": {"u": 1}}
+    assert orjson.loads(info["cdc.rows"]) == {"in": 2, "applied": {"u": 1}, "dead": 0}
 
 
 def test_a_lost_answer_is_no_second_commit(log: MemoryLog) -> None:
@@ -227,16 +227,18 @@ def test_a_service_that_stays_away_is_reported_after_all_attempts(log: MemoryLog
         (created("b", v="text"), SchemaRefused),
     ],
 )
-def test_a_record_that_does_not_fit_is_named_and_nothing_is_committed(
+def test_a_refused_record_is_named_and_what_lies_before_it_is_committed(
     log: MemoryLog, bad: Visible, error: type[Exception]
 ) -> None:
     log.write(TOPIC, 1, created("a", v=1), None, bad, created("c", v=3))
-    table = orders(log)
-    with pytest.raises(error) as raised:
-        append_changes(table, read(log))
-    assert "partition 1, offset 2" in str(raised.value)
-    assert table.changelog.open(table.stream).offsets == {}
-    assert keys(table.changelog, table.stream) == []
+    log.write(TOPIC, 0, created("d", v=4))
+    table = orders(log, values=Policy.REFUSE)
+    appended = append_changes(table, read(log))
+    assert isinstance(appended.refused, error)
+    assert "partition 1, offset 2" in str(appended.refused)
+    assert table.changelog.open(table.stream).offsets == {0: 1, 1: 2}
+    assert keys(table.changelog, table.stream) == ['"a"', '"d"']
+    assert not table.letters.exists()
 
 
 def test_a_current_table_past_its_changelog_stops(log: MemoryLog) -> None:

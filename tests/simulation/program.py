@@ -13,14 +13,15 @@ from random import Random
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_none
 
+from cdc_platform.core.columns import DEAD_LETTERS
 from cdc_platform.core.errors import CdcError, Terminal, Transient
 from cdc_platform.core.model import Kind, Limits, Receipt, Records, Stopped
 from cdc_platform.core.offsets import plan
 from cdc_platform.core.ports import LakeTable, LogReader
-from cdc_platform.decode.mongodb import Layout
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Replica, append_changes, merge_changes, replicate
 from cdc_platform.replicate.inbox import joined
+from cdc_platform.replicate.steps import Carried
 from tests.simulation.faults import Fault, Faults, FaultyLog, FaultyTable, Killed, Planned
 from tests.simulation.world import TOPIC, World, check
 
@@ -58,7 +59,7 @@ class Replicator:
     merge: Merge
     rng: Random
     reader: LogReader | None = None
-    layout: Layout | None = None
+    carried: Carried | None = None
     receipts: list[Receipt] = field(default_factory=list)
 
     def step(self) -> None:
@@ -73,7 +74,7 @@ class Replicator:
                     for receipt in replicate(self.replica, self.log):
                         self._take(receipt)
         except (Transient, Killed):
-            self.reader = self.layout = None
+            self.reader = self.carried = None
         except Terminal as error:
             raise AssertionError(f"no fault here is one that a table stops for: {error}") from error
 
@@ -86,8 +87,8 @@ class Replicator:
         polls = [self.reader.poll(0, self.rng.randint(1, most)) for _ in range(self.rng.randint(1, 2))]
         batches = [self._readable(each) for found in polls for each in found]
         for batch in [joined(batches)] if batches and self.rng.random() < 0.5 else batches:
-            appended = append_changes(self.replica, batch, self.layout)
-            self.layout = appended.layout
+            appended = append_changes(self.replica, batch, self.carried)
+            self.carried = appended.carried
             self._take(appended.receipt)
 
     @staticmethod
@@ -165,6 +166,7 @@ def _replicator(
         stream=world.stream,
         changelog=changelog,
         current=current,
+        letters=MemoryTable("memory://deadletters", DEAD_LETTERS),
         now=_now,
         limits=Limits(current_rows=rng.choice((3, 7, 1_000))),
         retrying=Retrying(

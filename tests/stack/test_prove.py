@@ -85,6 +85,7 @@ class Proving:
             stream=self.stream,
             changelog=DeltaLakeTable(lake / f"{collection}_changes", Kind.CHANGELOG),
             current=DeltaLakeTable(lake / collection, Kind.CURRENT),
+            letters=DeltaLakeTable(lake / f"{collection}_deadletters", "dead_letters"),
             now=lambda: datetime.now(UTC),
         )
         self.subject = Subject(

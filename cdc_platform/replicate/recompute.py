@@ -1,0 +1,25 @@
+"""The last change of some keys, looked up in the whole changelog.
+
+What a merge of the newest changes cannot know: a key's changes in two partitions, and rows put into the
+changelog at offsets that are merged already.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from cdc_platform.core.columns import KEY, OFFSET, PARTITION
+from cdc_platform.core.model import Handle
+from cdc_platform.core.offsets import Offsets, Range
+from cdc_platform.core.ports import LakeTable
+from cdc_platform.decode.fold import newest
+
+
+def last_rows(changelog: LakeTable, handle: Handle, keys: pl.Series, ends: Offsets) -> pl.DataFrame:
+    """The whole last row of each key below ``ends``. Holds the keys' offsets in memory, and these rows."""
+    history = changelog.read(handle, {partition: Range(0, end) for partition, end in ends.items()})
+    wanted = pl.LazyFrame({KEY: keys.unique()})
+    places = newest(history.join(wanted, on=KEY, how="semi")).collect()
+    if places.is_empty():
+        return history.clear().collect()
+    return history.join(places.lazy(), on=[PARTITION, OFFSET], how="semi").collect()
