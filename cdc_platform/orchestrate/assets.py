@@ -108,7 +108,7 @@ def _drain(
     """Drain until it is over, a successor waits, or the run is terminated; then tell what the tables hold."""
     log = KafkaLog(settings.kafka_bootstrap)
     recorder = Recorder(context, source, settings, staying=not until.caught_up)
-    journal = Journal(source.name, run_id=context.run_id)
+    journal = Journal(source.name, run_id=context.run.run_id)
     journal.began(tables=sorted(wanted))
     failures: list[Failure] = []
     interrupted: DagsterExecutionInterruptedError | None = None
@@ -117,7 +117,7 @@ def _drain(
         failures.append(failure)
         context.log.error(f"{failure.table} ({failure.kind}) stopped: {failure.error}")
         journal.stopped(failure.table, failure.kind, failure.error)
-        remember(context.instance, context.run_id, failure.table, utc_now())
+        remember(context.instance, context.run.run_id, failure.table, utc_now())
 
     replicas = _replicas(source, settings, log, wanted, fail)
     with Drain(replicas, log, until) as drain:
@@ -192,7 +192,7 @@ def _without_held(
 
 def _is_canceling(context: dg.AssetExecutionContext) -> bool:
     """True if a person terminated the run; a bare SIGTERM to the process ends the run as a success."""
-    run = context.instance.get_run_by_id(context.run_id)
+    run = context.instance.get_run_by_id(context.run.run_id)
     return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
