@@ -4,7 +4,8 @@ One list-offsets call a tick. It starts no run per batch and moves no cursor of 
 are the truth, and a run that is requested twice waits at the fence and finds nothing left to do.
 
 A table that cannot be looked at counts as behind: the run that is started for it says what is wrong with it,
-and the tick's other tables are not held up.
+and the tick's other tables are not held up. A tick that finds a service down fails, with the reason; those
+after it are skipped at once, with the same reason, until the service is tried again (``dependency``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from cdc_platform.core.offsets import Offsets, Stream, lag, reached
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.lake.place import require_place
+from cdc_platform.orchestrate.dependency import Down, dependency
 from cdc_platform.orchestrate.failed import resting
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key, topic_key
 from cdc_platform.orchestrate.running import working
@@ -33,6 +36,8 @@ OBSERVE_EVERY = 30.0
 
 def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     log = _once(lambda: KafkaLog(settings.kafka_bootstrap, timeout=10))
+    kafka = dependency(settings, "Kafka", settings.kafka_bootstrap)
+    lake = dependency(settings, "The lake's disk", str(settings.lake_root.absolute()))
 
     @dg.sensor(
         name=f"drain_{source.name}",
@@ -50,7 +55,11 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
         names = (
             source.collections if due else worth_looking(source.collections, runs, now, settings.run_seconds)
         )
-        ends = _ends(log(), source, names)
+        try:
+            ends = kafka.call(lambda: _ends(log(), source, names))
+            lake.call(lambda: require_place(settings.lake_root))
+        except Down as down:
+            return dg.SkipReason(str(down))
         behind = {name: _behind(settings, source, name, *found) for name, found in ends.items()}
         seen = Situation(
             tables=source.collections,
@@ -83,6 +92,8 @@ def _request(source: Source, tables: Sequence[str]) -> dg.RunRequest:
 
 
 def _ends(log: KafkaLog, source: Source, names: Sequence[str]) -> dict[str, tuple[Stream, Offsets]]:
+    if not names:
+        return {}
     streams = log.streams([source.topic(name) for name in names])
     ends = log.ends(list(streams.values()))
     return {name: (streams[topic], ends[topic]) for name in names if (topic := source.topic(name)) in streams}
