@@ -7,6 +7,7 @@ Invariants
   and as many keys alive by the changelog alone. ``fail`` needs a difference that is still there, at the
   same T, with tables opened anew. Everything else is ``unknown`` and says why.
 - B lies above every event that had happened at T. See ``_barrier`` for why that holds.
+- A table with open dead letters fails and names them, whatever else is found: their changes are missing.
 - Nothing waits longer than the deadline, apart from reading the two tables.
 
 What a violated invariant breaks: with B too low the lake would be compared before T's last events arrived,
@@ -15,7 +16,7 @@ and a healthy table would fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -31,7 +32,7 @@ from cdc_platform.core.ports import LakeTable, Log, LogReader
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
 from cdc_platform.verify.truth import Truth
-from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
+from cdc_platform.verify.verdict import Cause, OpenLetter, Result, Unprovable, Verdict
 
 T = TypeVar("T")
 
@@ -44,7 +45,9 @@ MARK_AGAIN: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is proven. ``markers``: name of the topic that the marker collection is captured into."""
+    """What is proven. ``markers``: name of the topic that the marker collection is captured into.
+    ``open_letters``: the table's dead letters that nobody has dealt with; may raise CdcError.
+    """
 
     table: str
     stream: Stream
@@ -53,6 +56,7 @@ class Subject:
     changelog: LakeTable
     current: LakeTable
     markers: str
+    open_letters: Callable[[], Sequence[OpenLetter]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,19 @@ def prove(
         result = _judge(subject, ground)
     except CdcError as error:
         result = _unknown(subject, ground, error)
-    return replace(result, seconds=clock() - started)
+    return replace(_with_letters(subject, result), seconds=clock() - started)
+
+
+def _with_letters(subject: Subject, result: Result) -> Result:
+    """Looked for last, so that a letter that this proof's own draining made is there."""
+    try:
+        letters = tuple(subject.open_letters())
+    except CdcError as error:
+        return result if result.verdict is Verdict.FAIL else _unknown(subject, None, error)
+    if not letters:
+        return result
+    reason = result.reason or "Apart from them the lake equals the source."
+    return replace(result, verdict=Verdict.FAIL, reason=reason, letters=letters)
 
 
 def _stand(subject: Subject, patience: Patience) -> Ground:

@@ -85,9 +85,9 @@ def as_of(changelog: Opened, current: Opened, at: ClusterTime, since: Offsets) -
     if not reverted:
         return LakeState(state, 0, frozenset(), contended)
     history = changelog.rows(ends).join(touched, on=KEY, how="semi").collect().lazy()
-    restored = _alive(last(history.filter(visible(at) | _below(since))))
+    restored = alive(last(history.filter(visible(at) | _below(since))))
     settled = state.join(touched, on=KEY, how="anti")
-    folded = set(_digests(_alive(last(history))))
+    folded = set(_digests(alive(last(history))))
     unfolded = folded ^ set(_digests(state.join(touched, on=KEY, how="semi")))
     return LakeState(
         pl.concat([settled, restored], how="diagonal_relaxed"),
@@ -116,7 +116,7 @@ def last(history: pl.LazyFrame) -> pl.LazyFrame:
 def live_keys(changelog: Opened, ends: Offsets, at: ClusterTime, since: Offsets) -> int:
     """Rows the source had at ``at`` by the changelog alone."""
     history = changelog.rows(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
-    live = _alive(last(history.filter(visible(at) | _below(since))))
+    live = alive(last(history.filter(visible(at) | _below(since))))
     return int(live.select(pl.len()).collect().item())
 
 
@@ -133,7 +133,8 @@ def last_offsets(changelog: Opened, keys: Set[str]) -> Mapping[str, tuple[int, i
     return {key: (partition, offset) for key, partition, offset in newest.iter_rows()}
 
 
-def _alive(rows: pl.LazyFrame) -> pl.LazyFrame:
+def alive(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Of the last rows of some keys, those that are rows of the table."""
     return rows.filter(pl.col(OPERATION) != DELETE)
 
 

@@ -85,30 +85,32 @@ def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
 
 def differing_keys(truth: Truth, found: Comparison) -> Differing:
     """The keys that make the buckets differ, from as many buckets as memory allows, one at least."""
-    buckets = _first_buckets(found.ground.source, found.lake, found.buckets)
-    kinds = dict.fromkeys(found.state.unfolded, Kind.UNFOLDED)
+    buckets = first_buckets(found.ground.source, found.lake, found.buckets)
+    wrong = dict.fromkeys(found.state.unfolded, Kind.UNFOLDED)
     if buckets:
         source = dict(truth.digests(found.ground.at, buckets))
-        kinds |= _kinds(source, found.state.digests(buckets))
-    shown = sorted(kinds)[:SHOWN_KEYS]
+        wrong |= kinds(source, found.state.digests(buckets))
+    shown = sorted(wrong)[:SHOWN_KEYS]
     offsets = last_offsets(found.changelog, frozenset(shown))
-    named = tuple(DifferingKey(key, kinds[key], *offsets.get(key, (None, None))) for key in shown)
-    return Differing(named, len(kinds), len(found.buckets) - len(buckets))
+    named = tuple(DifferingKey(key, wrong[key], *offsets.get(key, (None, None))) for key in shown)
+    return Differing(named, len(wrong), len(found.buckets) - len(buckets))
 
 
-def _kinds(source: Mapping[str, int], lake: Iterable[tuple[str, int]]) -> dict[str, Kind]:
-    kinds: dict[str, Kind] = {}
+def kinds(expected: Mapping[str, int], lake: Iterable[tuple[str, int]]) -> dict[str, Kind]:
+    """What is wrong with each key of the lake that is not as expected. Keys with their digests."""
+    wrong: dict[str, Kind] = {}
     seen: set[str] = set()
     for key, digest in lake:
-        if key not in source or key in seen:
-            kinds[key] = Kind.EXTRA
-        elif source[key] != digest:
-            kinds[key] = Kind.DIFFERENT
+        if key not in expected or key in seen:
+            wrong[key] = Kind.EXTRA
+        elif expected[key] != digest:
+            wrong[key] = Kind.DIFFERENT
         seen.add(key)
-    return kinds | dict.fromkeys(source.keys() - seen, Kind.MISSING)
+    return wrong | dict.fromkeys(expected.keys() - seen, Kind.MISSING)
 
 
-def _first_buckets(source: BucketDigest, lake: BucketDigest, buckets: Set[int]) -> frozenset[int]:
+def first_buckets(source: BucketDigest, lake: BucketDigest, buckets: Set[int]) -> frozenset[int]:
+    """As many of the buckets as LISTED_ROWS allows, one at least."""
     taken: set[int] = set()
     rows = 0
     for bucket in sorted(buckets):

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a proof could not be made."""
+    """Why a proof or another check could not be made."""
 
     LAGGING = "lagging"
     SOURCE_UNREACHABLE = "source unreachable"
@@ -32,6 +32,10 @@ class Cause(StrEnum):
     CONNECTOR_SILENT = "connector down or behind"
     CONTENDED = "initial snapshot running"
     TABLE_UNREADABLE = "table or topic unreadable"
+    NOT_THERE = "not there yet"
+    FORGOTTEN = "the past is forgotten"
+    FIRST_LOOK = "nothing to compare with yet"
+    NOTHING_SEEN = "nothing happened"
 
 
 class Unprovable(Transient):
@@ -85,6 +89,18 @@ class DifferingKey:
         return f"{self.key} {self.kind} ({where})"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class OpenLetter:
+    """A record that could not become a row, by its place in the topic, and that nobody has dealt with."""
+
+    partition: int
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset} ({self.reason})"
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Rows at each stage. ``None``: not reached.
@@ -108,8 +124,9 @@ class Result:
     """Outcome of one proof of one table. ``position``: the cluster time both sides were compared at.
 
     ``differing``: at most SHOWN_KEYS keys; ``differing_count``: how many were found, a lower bound when
-    ``buckets_unlisted`` buckets were not looked into. Digests are hex over all buckets. ``seconds``:
-    duration.
+    ``buckets_unlisted`` buckets were not looked into. Digests are hex over all buckets. ``letters``: all that
+    are open; with one, the table fails, whatever else was found. ``cause``: why nothing could be compared.
+    ``seconds``: duration.
     """
 
     table: str
@@ -124,14 +141,16 @@ class Result:
     differing_count: int = 0
     buckets_unlisted: int = 0
     cause: Cause | None = None
+    letters: tuple[OpenLetter, ...] = ()
 
     def __post_init__(self) -> None:
         compared = self.source_digest is not None and self.lake_digest is not None
         match self.verdict:
             case Verdict.PASS:
-                sound = compared and self.source_digest == self.lake_digest and not self.differing
+                sound = compared and self.source_digest == self.lake_digest
+                sound = sound and not self.differing and not self.letters
             case Verdict.FAIL:
-                sound = compared and bool(self.reason)
+                sound = (compared or bool(self.letters)) and bool(self.reason)
             case Verdict.UNKNOWN:
                 sound = self.cause is not None and bool(self.reason)
         if not sound:
@@ -148,10 +167,16 @@ class Result:
                     f"{self.source_digest}, {self.counts.reverted} keys taken back to that time, "
                     f"{self.seconds:.1f} s."
                 )
+            case Verdict.FAIL if self.letters:
+                return f"{self.table}: {self._letters()} {self.reason}{self._keys()}"
             case Verdict.FAIL:
                 return f"{self.table}: the lake differs from the source{at}. {self.reason}{self._keys()}"
             case Verdict.UNKNOWN:
                 return f"{self.table}: not proven{at} ({self.cause}). {self.reason}{self._keys()}"
+
+    def _letters(self) -> str:
+        shown = "; ".join(str(letter) for letter in sorted(self.letters)[:SHOWN_KEYS])
+        return f"{len(self.letters)} dead letters are open: {shown}."
 
     def _keys(self) -> str:
         if not self.differing:

@@ -1,0 +1,78 @@
+"""What a lake table remembers of its own past: its commits, and the rows that each of them changed.
+
+Invariant: a part of the past that the table has forgotten (its log was cleaned up, its files removed) is an
+error or a version that is left out, never an answer with fewer rows. Who reads the past can always tell
+"there was nothing" from "nobody knows any more".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+import polars as pl
+
+from cdc_platform.core.errors import Terminal
+from cdc_platform.core.offsets import Ranges
+
+CHANGE: Final = "_change_type"
+"""Column of a change's kind, as Delta's change data feed names it."""
+
+COMMIT: Final = "_commit_version"
+"""Column of the version that made a change."""
+
+INSERT, PREIMAGE, POSTIMAGE, DELETE = "insert", "update_preimage", "update_postimage", "delete"
+
+
+class Forgotten(Terminal):
+    """The table no longer has that part of its past."""
+
+
+class Damaged(Terminal):
+    """The table has that part of its past, and it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One version. ``operation``: the engine's word for what was done (WRITE, MERGE, OPTIMIZE, DELETE …).
+
+    ``ours``: it carries the platform's own remarks. ``ranges``: the offsets it says it covers. ``applied``:
+    the rows that replication says it wrote, ``written``: those the engine says were added; None if not said.
+    """
+
+    version: int
+    committed_at: datetime
+    operation: str
+    ours: bool
+    ranges: Ranges
+    applied: int | None
+    written: int | None
+
+
+class History(Protocol):
+    """The past of one lake table. Versions are whole numbers that rise by one."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def identity(self) -> str:
+        """Of this very table: one made anew at the same place has another."""
+        ...
+
+    def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
+        """The versions past ``after`` up to ``upto`` of which there still is a record, oldest first."""
+        ...
+
+    def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows that these versions changed, in batches of no order, with CHANGE and COMMIT beside the
+        table's columns, or those named.
+
+        Raises Forgotten if any of it is no longer there, Damaged if it is and cannot be read.
+        """
+        ...
+
+    def damaged(self, version: int) -> tuple[str, ...]:
+        """The files of a version that cannot be read, one sentence each; all files are read to find out."""
+        ...

@@ -1,0 +1,151 @@
+"""The past of a Delta table: the commits of its log and its change data feed.
+
+Invariants (measured on deltalake 1.6)
+- Commits are read by their version's own file. ``DeltaTable.history`` counts versions down from the newest
+  commit it finds, so its numbers are wrong for a table that is opened at an older version, and for a log in
+  which a version is missing.
+- The feed of a version is derived from that version's files. Each is looked at before the feed is read: which
+  one is gone or damaged can be said then, and a file whose footer has a wrong length aborts the process from
+  within deltalake (a panic that cannot be caught).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten
+from cdc_platform.core.offsets import RANGES, parse
+
+Action = dict[str, Any]
+"""A line of Delta's log: the action's name with its fields."""
+
+
+class DeltaHistory:
+    """Of one Delta table on local disk. Keeps no state."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def uri(self) -> str:
+        return str(self._path)
+
+    def identity(self) -> str:
+        return str(self._table().metadata().id)
+
+    def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
+        versions = range(after + 1, upto + 1)
+        return tuple(_commit(v, actions) for v in versions if (actions := self._actions(v)) is not None)
+
+    def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        wanted = None if columns is None else [*columns, CHANGE, COMMIT]
+        self._require_files(after, upto)
+        try:
+            feed = self._table().load_cdf(starting_version=after + 1, ending_version=upto, columns=wanted)
+            for batch in pa.RecordBatchReader.from_stream(feed):
+                yield pl.DataFrame(pa.Table.from_batches([batch]))
+        except (DeltaError, pa.ArrowException) as error:
+            self._require_files(after, upto)  # a vacuum may have come in between
+            what = f"the change feed of versions {after + 1} to {upto} cannot be read: {_short(error)}"
+            raise Damaged(what, where=self.uri) from error
+
+    def damaged(self, version: int) -> tuple[str, ...]:
+        actions = pl.DataFrame(pa.table(self._table(version).get_add_actions(flatten=True)))
+        found = (
+            self._damage(name, size) or self._undecodable(name)
+            for name, size in actions.select("path", "size_bytes").iter_rows()
+        )
+        return tuple(each for each in found if each)
+
+    def _require_files(self, after: int, upto: int) -> None:
+        """Raise Forgotten or Damaged for the first file of the feed that is not as the log says."""
+        for version in range(after + 1, upto + 1):
+            actions = self._actions(version)
+            if actions is None:
+                raise Forgotten(f"version {version} is not in the log any more", where=self.uri)
+            for file in _feed_files(actions):
+                if not (self._path / file["path"]).exists():
+                    raise Forgotten(
+                        f"the change feed of version {version} is not there any more: {file['path']} "
+                        "was removed",
+                        where=self.uri,
+                        remedy="check more often than old files are removed (retention.files_hours)",
+                    )
+                if damage := self._damage(file["path"], file.get("size")):
+                    raise Damaged(f"in the change feed of version {version} {damage}", where=self.uri)
+
+    def _damage(self, name: str, size: int | None) -> str | None:
+        """What can be seen of a file from outside. ``size``: by the log; None if it does not say."""
+        path = self._path / name
+        if not path.exists():
+            return f"data file {name} is missing"
+        if size is not None and (found := path.stat().st_size) != size:
+            return f"data file {name} has {found} bytes instead of {size}"
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8))
+            tail = file.read()
+        if tail[4:] != b"PAR1" or int.from_bytes(tail[:4], "little") + 12 > path.stat().st_size:
+            return f"data file {name} has no footer"
+        return None
+
+    def _undecodable(self, name: str) -> str | None:
+        try:
+            pl.read_parquet(self._path / name, glob=False)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            return f"data file {name} cannot be read ({_short(error)})"
+        return None
+
+    def _actions(self, version: int) -> list[Action] | None:
+        """What the log says of a version, None if it no longer has it."""
+        with suppress(FileNotFoundError):
+            text = (self._path / "_delta_log" / f"{version:020}.json").read_bytes()
+            return [orjson.loads(line) for line in text.splitlines()]
+        return None
+
+    def _table(self, version: int | None = None) -> DeltaTable:
+        try:
+            return DeltaTable(self.uri, version=version)
+        except (DeltaError, OSError) as error:
+            raise Transient(
+                f"the Delta table could not be read: {_short(error)}",
+                where=self.uri,
+                remedy="check the folder's permissions and the table's log",
+            ) from error
+
+
+def _feed_files(actions: Sequence[Action]) -> list[Action]:
+    """Files that one version's change feed is read from: those made for it, or all that changed rows."""
+    made = [action["cdc"] for action in actions if "cdc" in action]
+    changed = [action.get("add") or action.get("remove") for action in actions]
+    return made or [file for file in changed if file and file["dataChange"]]
+
+
+def _commit(version: int, actions: Sequence[Action]) -> Commit:
+    info: Action = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    applied = orjson.loads(info.get("cdc.rows", "{}")).get("applied")
+    metrics = info.get("operationMetrics", {})
+    written = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # delta-rs, Spark
+    return Commit(
+        version,
+        datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
+        info.get("operation", "unknown"),
+        any(name.startswith("cdc.") for name in info),
+        parse(info.get(RANGES, "")),
+        None if applied is None else sum(applied.values()),
+        None if written is None else int(written),
+    )
+
+
+def _short(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]
