@@ -57,4 +57,4 @@ def frame(rows: Iterable[Row], **types: Any) -> pl.DataFrame:
 
 def fitted(handle: Handle, rows: Iterable[Row], **types: Any) -> pl.DataFrame:
     """The rows with the table's columns, as every writer hands them over."""
-    return fit(frame(rows, **types), handle.schema, where="test")
+    return fit(frame(rows, **types), handle.logical, where="test")

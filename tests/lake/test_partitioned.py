@@ -16,7 +16,7 @@ from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.upkeep import tidy
+from cdc_platform.lake.upkeep import compact, vacuum
 from tests.lake.contract import MergeContract, Tables, add, apply, content
 from tests.lake.rows import STREAM, Row, row
 from tests.lake.test_contract import DeltaContract, replayed
@@ -77,8 +77,9 @@ def test_each_value_has_a_folder_and_every_reader_sees_the_values(daily: Tables)
 
 def test_upkeep_compacts_within_the_folders_and_changes_no_row(daily: Tables) -> None:
     before = content(daily())
-    done = tidy(Path(daily().uri), retention_hours=0)
+    done = compact(Path(daily().uri))
     assert (done.files_before, done.files_after) == (20, 4)
+    assert vacuum(Path(daily().uri), retention_hours=0) >= 20
     assert content(daily()).equals(before)
     assert content(daily(), {0: Range(4, 6)})[INGESTED_ON].to_list() == [date(2026, 11, 1), date(2026, 11, 2)]
     assert daily().open(STREAM).offsets == {0: 20}
@@ -136,3 +137,20 @@ def test_a_table_that_is_partitioned_otherwise_than_declared_is_refused_and_can_
     assert raised.value.where == table.uri
     assert "partition_by" in raised.value.remedy
     assert table.rows().collect()[KEY].to_list() == ["a"]
+
+
+def test_types_that_are_stored_as_text_are_remembered_when_columns_are_added(tmp_path: Path) -> None:
+    tables = partitioned(tmp_path / "t", Kind.CURRENT, *MOVING)
+    identity = {"$oid": "65f0c0ffee65f0c0ffee65f0"}
+    apply(tables(), [row(0, 0, "a", of=identity)], {0: Range(0, 1)})
+    made = apply(
+        tables(), [row(0, 1, "b", of=identity, seen=[identity], at={"id": identity})], {0: Range(1, 2)}
+    )
+    wrapper = pl.Struct({"$oid": pl.String})
+    assert made.logical == tables().open(STREAM).logical
+    assert list(made.logical.items())[len(METADATA) :] == [
+        ("of", wrapper),
+        ("seen", pl.List(wrapper)),
+        ("at", pl.Struct({"id": wrapper})),
+    ]
+    assert content(tables())["of"].to_list() == [identity["$oid"]] * 2
