@@ -30,25 +30,34 @@ def apply(
     ctx: typer.Context,
     source: SourceName = None,
     deadline: Annotated[float, typer.Option(min=1, help="Seconds to wait for Kafka Connect.")] = 60,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the initial snapshot is done.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that --wait waits at most.")] = 600,
     as_json: AsJson = False,
 ) -> None:
     """Create the topics and create or update the connector; of all sources, if none is named.
 
-    May be repeated at any time. Returns once the connector runs.
+    May be repeated at any time. Returns once the connector runs; with --wait, once it has read what was
+    there already into Kafka and streams what changes.
 
-    Example: cdc connector apply shop
+    Example: cdc connector apply shop --wait
     """
     from cdc_platform.cli.environment import settings
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import chosen
+    from cdc_platform.cli.streaming import await_streams
     from cdc_platform.platform import deploy_source
 
-    out, given = Output(as_json=as_json), settings()
+    out, given, sources = Output(as_json=as_json), settings(), chosen(ctx.obj, source)
     applied = []
-    for each in chosen(ctx.obj, source):
+    for each in sources:
         out.say(f"deploying {each.connector} with {len(each.captured)} topics")
         applied.append(deploy_source(given, each, deadline=deadline))
-    out.show({"connectors": applied}, _table(applied))
+    streaming = {}
+    if wait:
+        with _client() as client:
+            streaming = await_streams(given, sources, client, timeout, out)
+    seconds = {"streaming_after_seconds": streaming} if wait else {}
+    out.show({"connectors": applied, **seconds}, _table(applied))
 
 
 @app.command("list")

@@ -48,7 +48,7 @@ def declare(folder: Path, name: str, **attributes: object) -> None:
         **attributes,
     }
     path = folder / name / "defs.yaml"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         yaml.safe_dump({"type": "cdc_platform.orchestrate.component.CdcSource", "attributes": given})
     )
