@@ -192,7 +192,7 @@ class _Merge:
     added: list[Path]
     conflicts: list[Conflict]
 
-    def types(  # noqa: PLR0911  (one line a case)
+    def types(
         self, path: Path, have: pl.DataType, batch: pl.DataType, *, new: bool
     ) -> pl.DataType:
         if have == batch or batch == pl.Null():

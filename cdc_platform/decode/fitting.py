@@ -99,7 +99,7 @@ class Field:
         return pl.Null()
 
 
-def form_of(value: Any) -> str:  # noqa: PLR0911  (one line a type)
+def form_of(value: Any) -> str:
     """A text that two values share only if they have the same type, nulls and empty parts included."""
     match value:
         case None:

@@ -56,15 +56,21 @@ class KafkaLog:
         return found
 
     def available(self, streams: Sequence[Stream]) -> Mapping[str, Ranges]:
-        """Per topic and partition the first retained offset and the last stable offset (two requests)."""
+        """Per topic and partition the first retained offset and the last stable offset (two requests).
+
+        A topic that does not exist is left out.
+        """
         starts = self._offsets(streams, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self.ends(streams)
         return {
-            s.topic: {p: Range(starts[s.topic][p], end) for p, end in ends[s.topic].items()} for s in streams
+            s.topic: {p: Range(starts[s.topic][p], end) for p, end in ends[s.topic].items()}
+            for s in streams
+            if s.topic in starts and s.topic in ends
         }
 
     def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
-        """Per topic and partition the last stable offset: one request for all of them."""
+        """Per topic and partition the last stable offset: one request for all of them, but for those that do
+        not exist."""
         return self._offsets(streams, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def reader(self, starts: Mapping[Stream, Offsets]) -> KafkaReader:
@@ -94,9 +100,13 @@ class KafkaLog:
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout
             )
         )
+        gone = set()
         for partition, future in listed.items():
-            found[partition.topic][partition.partition] = self._result(future).offset
-        return found
+            try:
+                found[partition.topic][partition.partition] = self._result(future).offset
+            except UnknownTopic:
+                gone.add(partition.topic)
+        return {topic: offsets for topic, offsets in found.items() if topic not in gone}
 
     def _cluster(self) -> str:
         if self._cluster_id is None:

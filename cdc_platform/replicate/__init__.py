@@ -2,8 +2,12 @@
 time.
 """
 
-from cdc_platform.replicate.drain import Drain, Failure, Outcome, Until
-from cdc_platform.replicate.steps import Replica, append_changes, merge_changes, replicate
+from cdc_platform.replicate.appending import append_changes
+from cdc_platform.replicate.drain import Drain, Failure, Outcome
+from cdc_platform.replicate.feed import Until
+from cdc_platform.replicate.merging import merge_changes
+from cdc_platform.replicate.once import replicate
+from cdc_platform.replicate.replica import Replica
 
 __all__ = [
     "Drain",

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Condition
 
 import polars as pl
@@ -56,6 +56,17 @@ class MemoryLog:
             self.topics[name] = Topic(stream, [Partition() for _ in range(partitions)])
             return stream
 
+    def add_partitions(self, name: str, partitions: int) -> Stream:
+        with self.changed:
+            topic = self.topics[name]
+            topic.stream = replace(topic.stream, partitions=partitions)
+            topic.partitions.extend(Partition() for _ in range(partitions - len(topic.partitions)))
+            return topic.stream
+
+    def delete(self, name: str) -> None:
+        with self.changed:
+            del self.topics[name]
+
     def write(self, topic: str, partition: int, *records: Visible | None) -> None:
         """Append records; None is an offset without one."""
         with self.changed:
@@ -92,6 +103,7 @@ class MemoryLog:
                 for p, held in enumerate(self.topics[s.topic].partitions)
             }
             for s in streams
+            if s.topic in self.topics
         }
 
     def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
@@ -149,12 +161,14 @@ class MemoryReader:
         return found
 
     def _take_topic(self, stream: Stream, positions: dict[int, int], most: int) -> Records | Stopped | None:
-        topic = self._log.topics[stream.topic]
+        topic = self._log.topics.get(stream.topic)
+        if topic is None or topic.stream.identity != stream.identity:
+            return None  # a consumer hears nothing of a topic that is gone
         if topic.failure:
             return Stopped(stream.topic, topic.failure)
         rows: list[tuple[int, int, int, bytes | None, bytes | None]] = []
         ranges = {}
-        for partition, held in enumerate(topic.partitions):
+        for partition, held in enumerate(topic.partitions[: stream.partitions]):
             start = positions[partition]
             if start < held.start:
                 return Stopped(stream.topic, OffsetsLost("gone", where=stream.topic, remedy="snapshot"))

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from cdc_platform.core.errors import CdcError, OffsetsLost, SchemaRefused, Terminal, Transient
+from cdc_platform.core.errors import (
+    CdcError,
+    OffsetsLost,
+    SchemaRefused,
+    StreamReplaced,
+    Terminal,
+    Transient,
+)
 from cdc_platform.core.model import Kind, Policy, Receipt
 from cdc_platform.core.offsets import Offsets, Stream
 from cdc_platform.lake.memory import MemoryTable
@@ -122,6 +129,75 @@ def test_a_table_that_fails_does_not_hold_the_others_back(log: WatchedLog) -> No
         ("people", Kind.CHANGELOG, SchemaRefused)
     ]
     assert [whole(each, log) for each in replicas] == [True, False, True]
+
+
+def hurried() -> float:
+    """A clock on which half a minute passes in a third of a second."""
+    return time.monotonic() * 100
+
+
+def test_a_table_that_is_held_is_neither_read_nor_merged_until_it_is_released(log: WatchedLog) -> None:
+    fill(log)
+    replicas = tables(log)
+    held = {"people"}
+    with Drain(replicas, log, Until(), held=held.__contains__) as drain:
+        wait_until(lambda: whole(replicas[0], log) and whole(replicas[2], log))
+        assert not replicas[1].changelog.open(replicas[1].stream).offsets
+        held.clear()
+        wait_until(lambda: whole(replicas[1], log))
+        held.add("people")
+        wait_until(lambda: log.readers[0].paused == {NAMES[1]})
+        log.write(NAMES[1], 0, created("late"))
+        log.write(NAMES[0], 0, created("late"))
+        wait_until(lambda: whole(replicas[0], log))
+        assert not whole(replicas[1], log)
+        drain.stop()
+
+
+def test_what_is_held_does_not_keep_a_drain_from_ending(log: WatchedLog) -> None:
+    fill(log)
+    replicas = tables(log)
+    with Drain(replicas, log, CAUGHT_UP, held=lambda name: name == "people") as drain:
+        list(outcomes(drain))
+    assert [whole(each, log) for each in replicas] == [True, False, True]
+
+
+def test_a_topic_that_is_gone_stops_its_table_alone(log: WatchedLog) -> None:
+    fill(log)
+    replicas = tables(log)
+    log.delete(NAMES[1])
+    found = failures(all_of(replicas, log))
+    assert list(found) == [("people", Kind.CHANGELOG)]
+    assert "does not exist any more" in str(found["people", Kind.CHANGELOG])
+    assert [whole(each, log) for each in (replicas[0], replicas[2])] == [True, True]
+
+
+def test_a_topic_made_again_under_a_reader_stops_its_table_alone(log: WatchedLog) -> None:
+    fill(log)
+    replicas = tables(log)
+    with Drain(replicas, log, Until(), clock=hurried) as drain:
+        wait_until(lambda: all(whole(each, log) for each in replicas))
+        log.create(NAMES[1])
+        found = []
+        wait_until(lambda: found.append(drain.take(0.02)) or any(isinstance(e, Failure) for e in found))
+        log.write(NAMES[0], 0, created("late"))
+        wait_until(lambda: whole(replicas[0], log))
+        drain.stop()
+    [failure] = [each for each in found if isinstance(each, Failure)]
+    assert (failure.table, type(failure.error)) == ("people", StreamReplaced)
+
+
+def test_a_drain_whose_topic_gets_more_partitions_ends_so_that_the_next_reads_them_all(
+    log: WatchedLog,
+) -> None:
+    fill(log)
+    with Drain(tables(log), log, Until(), clock=hurried) as drain:
+        log.add_partitions(NAMES[0], 5)
+        receipts(list(outcomes(drain)))
+    replicas = tables(log)
+    log.write(NAMES[0], 4, created("wide"))
+    all_of(replicas, log)
+    assert all(whole(each, log) for each in replicas)
 
 
 def test_a_topic_that_cannot_be_read_stops_its_table_alone(log: WatchedLog) -> None:

@@ -20,8 +20,8 @@ from cdc_platform.core.offsets import plan
 from cdc_platform.core.ports import LakeTable, LogReader
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Replica, append_changes, merge_changes, replicate
+from cdc_platform.replicate.appending import Carried
 from cdc_platform.replicate.inbox import joined
-from cdc_platform.replicate.steps import Carried
 from tests.simulation.faults import Fault, Faults, FaultyLog, FaultyTable, Killed, Planned
 from tests.simulation.world import TOPIC, World, check
 

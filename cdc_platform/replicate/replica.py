@@ -1,0 +1,49 @@
+"""One source table on its way into the lake: its stream, its lake tables, and how patient its writers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.model import Kind, Limits, Policy
+from cdc_platform.core.offsets import Stream
+from cdc_platform.core.ports import LakeTable, Probe, no_probe
+from cdc_platform.decode.mongodb import Rules
+
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One source table, its two lake tables and its dead letters.
+
+    ``now``: the wall clock, in UTC. ``kinds``: which of the tables to write. ``values``: what becomes of a
+    value that does not fit.
+    """
+
+    name: str
+    stream: Stream
+    changelog: LakeTable
+    current: LakeTable
+    letters: LakeTable
+    now: Callable[[], datetime]
+    limits: Limits = field(default_factory=Limits)
+    values: Policy = Policy.JSON
+    kinds: frozenset[Kind] = frozenset(Kind)
+    probe: Probe = no_probe
+    retrying: Retrying = field(
+        default_factory=lambda: Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.05, max=5),
+            retry=retry_if_exception_type(Transient),
+            reraise=True,
+        )
+    )
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.values, self.limits.record_bytes)
