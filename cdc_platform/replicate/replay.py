@@ -50,8 +50,8 @@ class Replayed:
 def replay(replica: Replica, log: Log, ranges: Ranges) -> Replayed:
     """Read the ranges from Kafka again, in batches of ``limits.batch_rows`` records at most.
 
-    Raises Terminal if an offset is not committed yet, OffsetsLost if Kafka does not hold one any more, Transient
-    if Kafka stays silent.
+    Raises Terminal if an offset is not committed yet, OffsetsLost if Kafka does not hold one any more,
+    Transient if Kafka stays silent.
     """
     _check(replica, log, ranges)
     done = [_replay_records(replica, each) for each in _read(replica, log, ranges)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cdc_platform.core.errors import LogTruncated, OffsetsLost
@@ -51,7 +51,6 @@ def test_a_topic_that_ends_before_the_commit_was_truncated() -> None:
     assert raised.value.remedy
 
 
-@settings(print_blob=True)
 @given(OFFSETS, RANGES)
 def test_a_plan_leaves_no_gap_and_no_overlap_or_refuses(
     committed: dict[int, int], available: dict[int, Range]
@@ -70,7 +69,6 @@ def test_a_plan_leaves_no_gap_and_no_overlap_or_refuses(
         assert available[partition].start <= covered.start <= covered.end
 
 
-@settings(print_blob=True)
 @given(OFFSETS, OFFSETS)
 def test_there_is_lag_exactly_until_the_ends_are_reached(
     committed: dict[int, int], ends: dict[int, int]
@@ -95,14 +93,12 @@ def test_ranges_are_described_in_the_order_of_their_partitions() -> None:
     assert describe({}) == ""
 
 
-@settings(print_blob=True)
 @given(RANGES)
 def test_a_description_can_be_read_back(ranges: dict[int, Range]) -> None:
     assert parse(describe(ranges)) == ranges
     assert ends_of(parse(describe(ranges))) == {p: covered.end for p, covered in ranges.items()}
 
 
-@settings(print_blob=True)
 @given(st.builds(Stream, *[st.text("ab/-", min_size=1, max_size=3)] * 3, st.just(2)), st.integers(0, 1))
 def test_an_application_id_names_topic_and_partition(stream: Stream, partition: int) -> None:
     assert stream.app_id(partition) == f"cdc/{stream.identity}/{partition}"

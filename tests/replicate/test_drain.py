@@ -187,7 +187,7 @@ def test_a_topic_made_again_under_a_reader_stops_its_table_alone(log: WatchedLog
     assert (failure.table, type(failure.error)) == ("people", StreamReplaced)
 
 
-def test_a_drain_whose_topic_gets_more_partitions_ends_so_that_the_next_reads_them_all(
+def test_a_drain_whose_topic_gets_more_partitions_ends_and_the_next_reads_them_all(
     log: WatchedLog,
 ) -> None:
     fill(log)
@@ -195,7 +195,8 @@ def test_a_drain_whose_topic_gets_more_partitions_ends_so_that_the_next_reads_th
         log.add_partitions(NAMES[0], 5)
         receipts(list(outcomes(drain)))
     replicas = tables(log)
-    log.write(NAMES[0], 4, created("wide"))
+    log.write(NAMES[0], 3, created("wide"))
+    log.write(NAMES[0], 4, created("wider"))
     all_of(replicas, log)
     assert all(whole(each, log) for each in replicas)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Thread
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_platform.core.model import RECORD_SCHEMA, Limits, Records
@@ -154,7 +154,6 @@ def test_a_waiting_taker_is_woken_by_a_full_batch() -> None:
     assert taken[0].frame.height == 5
 
 
-@settings(print_blob=True)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 2)), max_size=20),
     st.integers(1, 12),
