@@ -30,6 +30,7 @@ from cdc_platform.core.digest import bucket_of, encode_columns, row_digest
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Offsets, Range
 from cdc_platform.core.ports import LakeTable
+from cdc_platform.verify.unfold import unfold
 from cdc_platform.verify.verdict import ClusterTime
 
 BATCH_ROWS: Final = 50_000
@@ -156,5 +157,5 @@ def _batch_digests(batch: pl.DataFrame, buckets: Set[int] | None) -> Iterator[tu
         batch = batch.filter(pl.Series(inside, dtype=pl.Boolean))
     keys = batch[KEY].to_list()
     fields = [column for column in batch.get_columns() if column.name not in METADATA]
-    rows = encode_columns(fields) if fields else ["{}"] * len(keys)
+    rows = encode_columns(fields, unfold) if fields else ["{}"] * len(keys)
     return ((key, row_digest(key, canonical)) for key, canonical in zip(keys, rows, strict=True))

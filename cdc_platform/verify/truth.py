@@ -7,10 +7,10 @@ Invariants
 - Every read names its cluster time (``atClusterTime``), so two passes see the same documents while writers
   go on.
 - Documents are streamed: one batch is held at a time.
-- Values take the shape the lake keeps them in: ObjectId and Decimal128 as text, dates as UTC times,
-  integers as integers, every other BSON type as the document that Debezium's legacy extended JSON makes of
-  it. So an ObjectId and its text are equal here, as they are in the lake; pymongo gives BSON symbols as
-  text and undefined as null.
+- Values take the shape the lake keeps them in: ObjectId, UUID and Decimal128 as text, dates as UTC times,
+  integers as integers, plain binary data as bytes, every other BSON type as the document that Debezium's
+  legacy extended JSON makes of it. So an ObjectId and its text are equal here, as they are in the lake;
+  pymongo gives BSON symbols as text and undefined as null.
 - The server forgets a cluster time after 300 seconds by default (``minSnapshotHistoryWindowInSeconds``). A
   read that comes too late, or finds the collection dropped, is an error, never an empty collection.
 """
@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from bson import (
     Binary,
@@ -179,8 +180,13 @@ class MongoTruth:
         )
 
 
-def _binary(value: bytes) -> Document:
-    return {"$binary": b64encode(value).decode(), "$type": f"{getattr(value, 'subtype', 0):02X}"}
+def _binary(value: Binary) -> bytes | str | Document:
+    match value.subtype:
+        case 0:
+            return bytes(value)
+        case 4 if len(value) == 16:
+            return str(UUID(bytes=bytes(value)))
+    return {"$binary": b64encode(value).decode(), "$type": f"{value.subtype:02X}"}
 
 
 @lru_cache(maxsize=65_536)
@@ -203,7 +209,6 @@ ADAPTERS: Final[Adapters] = {
     Int64: int,
     DatetimeMS: lambda value: Moment(int(value) * 1000),
     Decimal128: lambda value: _decimal(value.bid),
-    bytes: _binary,
     Binary: _binary,
     Regex: _regex,
     Timestamp: lambda value: {"$timestamp": {"t": value.time, "i": value.inc}},
