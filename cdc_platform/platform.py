@@ -28,6 +28,8 @@ from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta import DeltaLakeTable
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
+from cdc_platform.replicate.letters import read_letters
+from cdc_platform.verify.verdict import OpenLetter
 
 SOURCES = Path(__file__).parent / "defs"
 
@@ -84,6 +86,19 @@ def replicas(
     return [
         replica(settings, source, name, streams[source.topic(name)], kinds) for name, kinds in wanted.items()
     ]
+
+
+def table_replica(settings: Settings, source: Source, collection: str) -> tuple[Replica, KafkaLog]:
+    """One table, and the log it is filled from; raises Terminal if its topic does not exist."""
+    log = KafkaLog(settings.kafka_bootstrap, timeout=10)
+    [found] = replicas(settings, source, log, {collection: frozenset(Kind)})
+    return found, log
+
+
+def open_letters(replica: Replica) -> list[OpenLetter]:
+    """The table's dead letters that nobody has dealt with, for its proof."""
+    letters = read_letters(replica.letters, replica.stream)
+    return [OpenLetter(each.partition, each.offset, each.reason) for each in letters]
 
 
 def holds(settings: Settings, source: Source) -> Holds:

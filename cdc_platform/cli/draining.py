@@ -26,7 +26,7 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.logs import Journal
-from cdc_platform.platform import replicas
+from cdc_platform.platform import holds, replicas
 from cdc_platform.replicate import Drain, Failure, Until
 from cdc_platform.replicate.fence import fence_if_free
 
@@ -76,7 +76,17 @@ def drain_source(
     wanted = replicas(settings, source, log, dict.fromkeys(collections, frozenset(Kind)))
     _remark_other_run(settings, source, journal.remarked if journal else out.say)
     progress = Progress(source.name, until, time.monotonic())
-    with _ended_by_signals(progress), Drain(wanted, log, until) as drain:
+    held = holds(settings, source)
+    for name, hold in held.all().items():
+        if name in collections:
+            (journal.remarked if journal else out.say)(
+                f"{name} is {hold.text}; it goes on after: cdc resume {name}"
+            )
+
+    def is_held(table: str) -> bool:
+        return held.held(table) is not None
+
+    with _ended_by_signals(progress), Drain(wanted, log, until, held=is_held) as drain:
         if journal is None:
             _follow(drain, progress, Lines(out.running), out.running)
         else:

@@ -11,3 +11,5 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 SourceName = Annotated[
     str | None, typer.Argument(metavar="[SOURCE]", help="A declared source.", show_default=False)
 ]
+
+InSource = Annotated[str | None, typer.Option("--source", "-s", help="A source, if several are declared.")]

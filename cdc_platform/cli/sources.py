@@ -32,3 +32,10 @@ def only(folder: Path | None, name: str | None) -> Source:
         names = ", ".join(source.name for source in found)
         raise UsageError("which source?", where=str(folder or SOURCES), remedy=f"name one of: {names}")
     return found[0]
+
+
+def table_of(source: Source, name: str) -> str:
+    """A table of the source by its name. Raises UsageError with the known ones."""
+    if name not in source.collections:
+        raise unknown("table", name, list(source.collections), where=f"source {source.name}")
+    return name

@@ -20,6 +20,10 @@ class Hold(BaseModel, frozen=True):
     reason: str
     since: datetime
 
+    @property
+    def text(self) -> str:
+        return f"paused since {self.since:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Holds:

@@ -21,6 +21,7 @@ from cdc_platform.core.offsets import Range, Ranges, Stream
 from cdc_platform.core.ports import LakeTable
 
 _PLACE: Final = [PARTITION, OFFSET]
+_STANDING: Final = ["state", "note", "at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +64,19 @@ def keep_letters(
 
 def read_letters(table: LakeTable, stream: Stream, state: str | None = OPEN) -> list[Letter]:
     """Letters in that state, or all, in their partitions' order; none if no table was ever needed."""
-    if not table.exists():
-        return []
-    rows = table.read(table.open(stream)).collect()
-    newest = rows.sort("revision").unique(_PLACE, keep="last").drop("key", "value", "reason", "remedy")
-    first = rows.filter(pl.col("revision") == 0).unique(_PLACE)
-    kept = first.select(*_PLACE, "key", "value", "reason", "remedy")
-    found = newest.join(kept, on=_PLACE, how="inner").sort(_PLACE)
+    return standing(table.read(table.open(stream)), state) if table.exists() else []
+
+
+def standing(rows: pl.LazyFrame, state: str | None = OPEN) -> list[Letter]:
+    """What the rows of a table of letters tell of each letter: where it stands, its bytes, and why."""
+    everything = rows.collect()
+    newest = everything.sort("revision").unique(_PLACE, keep="last").select(*_PLACE, "revision", *_STANDING)
+    found = everything.filter(pl.col("revision") == 0).unique(_PLACE).drop("revision", *_STANDING)
+    letters = found.join(newest, on=_PLACE).sort(_PLACE).rename({TOPIC: "topic"})
+    letters = letters.rename({PARTITION: "partition", OFFSET: "offset"})
     if state is not None:
-        found = found.filter(pl.col("state") == state)
-    return [
-        Letter(
-            topic=row[TOPIC],
-            partition=row[PARTITION],
-            offset=row[OFFSET],
-            timestamp_ms=row["timestamp_ms"],
-            key=row["key"],
-            value=row["value"],
-            reason=row["reason"],
-            remedy=row["remedy"],
-            state=row["state"],
-            revision=row["revision"],
-            note=row["note"],
-            at=row["at"],
-        )
-        for row in found.iter_rows(named=True)
-    ]
+        letters = letters.filter(pl.col("state") == state)
+    return [Letter(**row) for row in letters.iter_rows(named=True)]
 
 
 def settle_letters(

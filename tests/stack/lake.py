@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.status import Progress
+from cdc_platform.core.columns import DISCARDED
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
-from cdc_platform.platform import deploy_source, lake_table, replicas
+from cdc_platform.platform import deploy_source, lake_table, open_letters, replicas
 from cdc_platform.prove import Subject, prove
 from cdc_platform.replicate import Drain, Failure, Outcome, Until
+from cdc_platform.replicate.letters import read_letters, settle_letters
 from cdc_platform.verify.truth import MongoTruth, connect
 from cdc_platform.verify.verdict import Result
 from tests.stack.conftest import eventually
@@ -27,6 +31,7 @@ class Lake:
     """``root``: an empty folder of the test's own."""
 
     def __init__(self, stack: Stack, source: Source, root: Path) -> None:
+        self._stack = stack
         self.source = source
         self.settings = Settings(
             kafka_bootstrap=stack.endpoints.kafka_bootstrap,
@@ -43,6 +48,17 @@ class Lake:
         deploy_source(self.settings, self.source)
         with ConnectClient(self.settings.connect_url) as connect:
             eventually(lambda: connect.progress(self.source.connector) is Progress.STREAM)
+
+    def declared(self, **attributes: Any) -> Lake:
+        """The same lake and capture, with the source declared otherwise."""
+        source = self.source.model_copy(update=attributes)
+        return Lake(self._stack, source, self.settings.state_dir)
+
+    def discard(self, collection: str, note: str) -> None:
+        """Settle the open dead letters of a collection."""
+        (replica,) = replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)})
+        letters = read_letters(replica.letters, replica.stream)
+        settle_letters(replica.letters, replica.stream, letters, DISCARDED, note, datetime.now(UTC))
 
     def drain(self, *collections: str) -> list[Outcome]:
         """Everything that is in the topics now."""
@@ -75,6 +91,7 @@ class Lake:
                     changelog=replica.changelog,
                     current=replica.current,
                     markers=self.source.topic(MARKERS),
+                    open_letters=lambda: open_letters(replica),
                 ),
                 marker=uuid.uuid4().hex,
                 deadline=deadline,

@@ -12,10 +12,12 @@ from typing import Any
 import polars as pl
 import pytest
 from bson import Decimal128, Int64, ObjectId
+from confluent_kafka import Producer
 from pymongo.collection import Collection
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
 from cdc_platform.replicate import Failure
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.stack
 
 COLLECTIONS = (
     *("one", "hundred", "updates", "repeated", "deletes", "lifecycle", "evolving", "thousand"),
-    *("refused", "healthy", "keys", "transactions", "snapshot", "returning"),
+    *("mixed", "poisoned", "refused", "healthy", "keys", "transactions", "snapshot", "returning"),
 )
 Documents = Collection[dict[str, Any]]
 
@@ -161,15 +163,30 @@ def test_a_thousand_documents_are_in_the_lake_within_a_minute(lake: Lake, databa
     assert time.monotonic() - began < 60
 
 
-def test_a_value_of_another_type_stops_its_table_alone_and_names_the_place(lake: Lake, database: Any) -> None:
+def test_a_value_of_another_type_is_kept_beside_its_field_and_proven(lake: Lake, database: Any) -> None:
+    database.mixed.insert_many([{"_id": n, "quantity": n, "tags": []} for n in range(5)])
+    assert passed(lake.prove("mixed"))
+    database.mixed.insert_one({"_id": 5, "quantity": "five", "tags": ["a"]})
+    database.mixed.insert_one({"_id": 6, "quantity": {"whole": 6, "unit": ObjectId()}, "tags": "none"})
+    database.mixed.update_one({"_id": 0}, {"$set": {"quantity": 0.5, "Quantity": 1}})
+    assert passed(lake.prove("mixed"))
+    rows = {row["_id"]: row for row in lake.current("mixed").to_dicts()}
+    assert (rows[4]["quantity"], rows[4]["quantity__json"], rows[4]["tags__json"]) == (4, None, "[]")
+    assert (rows[5]["quantity"], rows[5]["quantity__json"], rows[5]["tags"]) == (None, '"five"', ["a"])
+    assert rows[0]["quantity__json"] == '{"$numberDouble":"0.5"}'
+    assert rows[0]["_others"] == '{"Quantity":{"$numberInt":"1"}}'
+
+
+def test_under_the_policy_refuse_a_value_stops_its_table_alone_before_it(lake: Lake, database: Any) -> None:
     database.refused.insert_many([{"_id": n, "quantity": n} for n in range(5)])
     assert passed(lake.prove("refused"))
-    database.refused.insert_one({"_id": 5, "quantity": "five"})
+    strict = lake.declared(values=Policy.REFUSE)
+    database.refused.insert_many([{"_id": 5, "quantity": 5}, {"_id": 6, "quantity": "six"}])
     database.healthy.insert_one({"_id": 1})
     assert passed(lake.prove("healthy"))
-    result = lake.prove("refused", deadline=20)
+    result = strict.prove("refused", deadline=20)
     assert result.verdict is Verdict.UNKNOWN
-    (failure,) = [outcome for outcome in lake.drain("refused", "healthy") if isinstance(outcome, Failure)]
+    (failure,) = [each for each in strict.drain("refused", "healthy") if isinstance(each, Failure)]
     assert failure.table == "refused"
     assert isinstance(failure.error, SchemaRefused)
     text = str(failure.error)
@@ -177,7 +194,27 @@ def test_a_value_of_another_type_stops_its_table_alone_and_names_the_place(lake:
     assert f"topic {lake.source.topic('refused')}" in text
     assert "offset" in text
     assert failure.error.remedy
-    assert lake.current("refused").height == 5, "nothing of the batch was written"
+    assert set(range(5)) <= set(lake.current("refused")["_id"]) <= set(range(6))
+    assert passed(lake.prove("refused")), "the default policy takes it"
+
+
+def test_an_event_that_cannot_be_decoded_fails_the_proof_until_it_is_settled(
+    lake: Lake, database: Any, stack: Stack
+) -> None:
+    database.poisoned.insert_many([{"_id": n, "v": n} for n in range(20)])
+    assert passed(lake.prove("poisoned"))
+    producer = Producer({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
+    for n in range(30):
+        producer.produce(lake.source.topic("poisoned"), key=b'{"id":"%d"}' % n, value=b"no json")
+    assert producer.flush(20) == 0
+    database.poisoned.update_many({}, {"$inc": {"v": 100}})
+    result = lake.prove("poisoned")
+    assert result.verdict is Verdict.FAIL
+    assert "30 open dead letters" in result.reason
+    assert "offset" in result.reason
+    assert sorted(lake.current("poisoned")["v"]) == list(range(100, 120)), "good events went on"
+    lake.discard("poisoned", "a test")
+    assert passed(lake.prove("poisoned"))
 
 
 def test_keys_with_quotes_and_of_any_script_stay_apart(lake: Lake, database: Any) -> None:
