@@ -1,15 +1,20 @@
 # Everything sets itself up: a machine needs Python 3.11 or newer (with venv) and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick check format up down clean
+.PHONY: help install hooks demo test test-quick test-e2e test-coverage check format \
+	up health watch-logs deploy-connector down teardown clean
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 ARGS ?=
+SERVICE ?= connect
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 install: ## install the platform and the tools it is developed with into .venv
 	@$(PYTHON) cdc_platform/local/bootstrap.py
+
+hooks: install ## check every commit before it is made (pre-commit)
+	@.venv/bin/pre-commit install
 
 demo: install ## capture a small shop into the lake, prove it, and open the UI (ARGS="--once --seconds 30 --report demo.json")
 	@$(RUN) cdc_platform.demo $(ARGS)
@@ -20,6 +25,13 @@ test: install ## every test, on real MongoDB, Kafka and Kafka Connect
 
 test-quick: install ## the unit tests
 	@CDC_SIMULATION_SEEDS=100 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
+
+test-e2e: install ## the tests on real components alone
+	@$(RUN) pytest -m stack $(ARGS)
+
+test-coverage: install ## every test, and how much of the code they run; fails below 80 %
+	@$(RUN) pytest -q -n 2 -m "not stack" --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	@$(RUN) pytest -m stack --cov --cov-append --cov-report=term $(ARGS)
 
 check: install ## format, lint, types, import contracts and unit tests
 	@$(RUN) ruff format --check .
@@ -35,8 +47,20 @@ format: install ## format the code
 up: install ## start MongoDB, Kafka and Kafka Connect on this machine
 	@.venv/bin/cdc stack up
 
+health: ## show the state of each of them
+	@.venv/bin/cdc stack status
+
+watch-logs: ## follow a service's log (SERVICE=mongodb, kafka or connect)
+	@.venv/bin/cdc stack logs $(SERVICE) --follow
+
+deploy-connector: install ## capture the declared sources, and wait for their snapshots (ARGS="shop --timeout 60")
+	@.venv/bin/cdc connector apply --wait $(ARGS)
+
 down: ## stop them; their data stays
 	@.venv/bin/cdc stack down
+
+teardown: ## stop them and remove their data, logs and configuration (ARGS=--yes: without asking)
+	@.venv/bin/cdc stack reset $(ARGS)
 
 clean: ## remove the virtual environment and the local stack's data
 	@if [ -x .venv/bin/cdc ]; then .venv/bin/cdc stack reset --yes; fi
