@@ -119,8 +119,9 @@ def _drain(
         journal.stopped(failure.table, failure.kind, failure.error)
         remember(context.instance, context.run.run_id, failure.table, utc_now())
 
-    replicas = _replicas(source, settings, log, wanted, fail)
-    with Drain(replicas, log, until) as drain:
+    found = _replicas(source, settings, log, wanted, fail)
+    held = holds(settings, source)
+    with Drain(found, log, until, held=lambda name: held.held(name) is not None) as drain:
         while drain.running:
             try:
                 outcome = drain.take(timeout=0.25)

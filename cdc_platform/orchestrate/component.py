@@ -13,6 +13,7 @@ from cdc_platform.orchestrate.assets import drain_job, lake_assets, upstream_ass
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
+from cdc_platform.orchestrate.replaying import replay_job
 from cdc_platform.orchestrate.retention import retention_job
 from cdc_platform.orchestrate.schedules import Jobs, schedules
 from cdc_platform.orchestrate.sensor import keep_draining
@@ -53,6 +54,7 @@ class CdcSource(dg.Component):
                 drain_job(source, lake),
                 pause_job(source, settings),
                 resume_job(source, settings),
+                replay_job(source, settings),
                 kept.verify,
                 kept.upkeep,
                 kept.retention,
