@@ -203,15 +203,15 @@ def test_an_event_that_cannot_be_decoded_fails_the_proof_until_it_is_settled(
 ) -> None:
     database.poisoned.insert_many([{"_id": n, "v": n} for n in range(20)])
     assert passed(lake.prove("poisoned"))
-    producer = Producer({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
+    producer = Producer({"bootstrap.servers": stack.endpoints.kafka_bootstrap, "log_level": 2})
     for n in range(30):
         producer.produce(lake.source.topic("poisoned"), key=b'{"id":"%d"}' % n, value=b"no json")
     assert producer.flush(20) == 0
     database.poisoned.update_many({}, {"$inc": {"v": 100}})
     result = lake.prove("poisoned")
     assert result.verdict is Verdict.FAIL
-    assert "30 open dead letters" in result.reason
-    assert "offset" in result.reason
+    assert "30 dead letters" in result.text, result.text
+    assert "not a JSON object" in result.text
     assert sorted(lake.current("poisoned")["v"]) == list(range(100, 120)), "good events went on"
     lake.discard("poisoned", "a test")
     assert passed(lake.prove("poisoned"))
