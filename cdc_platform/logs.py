@@ -129,6 +129,7 @@ class Journal:
             rows_in=receipt.rows_in,
             applied=dict(receipt.applied),
             superseded=receipt.superseded,
+            dead_letters=receipt.dead,
             lag_p50_s=lag and round(lag.p50, 3),
             lag_p95_s=lag and round(lag.p95, 3),
             lag_max_s=lag and round(lag.max, 3),

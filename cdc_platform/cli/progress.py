@@ -29,6 +29,7 @@ class Tally:
     rows_in: int = 0
     applied: Counter[str] = field(default_factory=Counter)
     superseded: int = 0
+    dead: int = 0
     version: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
     lag_p95: float | None = None
@@ -39,6 +40,7 @@ class Tally:
         self.rows_in += receipt.rows_in
         self.applied.update(receipt.applied)
         self.superseded += receipt.superseded
+        self.dead += receipt.dead
         self.version = receipt.version
         self.offsets |= ends_of(receipt.ranges)
         if receipt.lag:
@@ -127,7 +129,7 @@ class Progress:
         }
 
     def table(self) -> Table:
-        headings = ("TABLE", "KIND", "COMMITS", "ROWS", *OPERATIONS.values(), "SUPERSEDED", "OFFSETS")
+        headings = ("TABLE", "KIND", "COMMITS", "ROWS", *OPERATIONS.values(), "SUPERSEDED", "DEAD", "OFFSETS")
         rows = [_row(tally) for _, tally in sorted(self.tallies.items())]
         return grid(headings, rows, right=" ".join(headings[2:-1]))
 
@@ -139,6 +141,7 @@ def commit_line(receipt: Receipt) -> str:
         f"{receipt.rows_in:,} in",
         *([applied] if applied else []),
         *([f"{receipt.superseded:,} superseded"] if receipt.superseded else []),
+        *([f"{receipt.dead:,} DEAD LETTERS"] if receipt.dead else []),
         describe(receipt.ranges),
         *([f"lag p95 {receipt.lag.p95:.2f} s"] if receipt.lag else []),
         f"took {receipt.seconds:.2f} s",
@@ -162,5 +165,6 @@ def _row(tally: Tally) -> tuple[str, ...]:
         number(tally.rows_in),
         *(number(tally.applied[operation]) for operation in OPERATIONS),
         number(tally.superseded),
+        number(tally.dead),
         offsets(tally.offsets),
     )

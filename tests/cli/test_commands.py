@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_a_commit_is_one_line_with_rows_offsets_and_lag() -> None:
         "orders changelog v7: 1,250 in, 1,000 c 50 u, 200 superseded, 0:[17,42) 1:[5,9), lag p95 0.81 s, "
         "took 0.12 s, new columns note"
     )
+
+
+def test_dead_letters_of_a_commit_are_not_overlooked() -> None:
+    progress = Progress("shop", Until(caught_up=True), began=0.0)
+
+    progress.add(replace(receipt(), rows_in=1_253, dead=3))
+
+    assert "200 superseded, 3 DEAD LETTERS, 0:[17,42)" in commit_line(replace(receipt(), dead=3))
+    assert progress.tallies["orders", Kind.CHANGELOG].dead == 3
 
 
 def test_a_run_adds_up_its_commits() -> None:
