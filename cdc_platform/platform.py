@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.collections import KnownCollections, identities
 from cdc_platform.connect.deploy import deploy
 from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
@@ -93,6 +94,20 @@ def table_replica(settings: Settings, source: Source, collection: str) -> tuple[
     log = KafkaLog(settings.kafka_bootstrap, timeout=10)
     [found] = replicas(settings, source, log, {collection: frozenset(Kind)})
     return found, log
+
+
+def hold_what_is_gone(settings: Settings, source: Source) -> dict[str, str]:
+    """Look at the source's collections: a table whose collection was dropped, renamed or replaced since the
+    last look is held back. Returns those, with what happened and what to do. Raises Transient if MongoDB does
+    not answer.
+    """
+    known = KnownCollections(settings.state_dir.absolute() / "collections" / f"{source.name}.json")
+    found = identities(source)
+    changes = known.changes(source.collections, found)
+    for table, what in changes.items():
+        holds(settings, source).hold(table, what, utc_now())
+    known.keep(source.collections, found)
+    return changes
 
 
 def open_letters(replica: Replica) -> list[OpenLetter]:

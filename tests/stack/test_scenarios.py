@@ -20,6 +20,7 @@ from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
+from cdc_platform.platform import hold_what_is_gone, holds
 from cdc_platform.replicate import Failure
 from cdc_platform.verify.verdict import Result, Verdict
 from tests.stack.conftest import Mongo
@@ -29,7 +30,18 @@ pytestmark = pytest.mark.stack
 
 COLLECTIONS = (
     *("one", "hundred", "updates", "repeated", "deletes", "lifecycle", "evolving", "thousand"),
-    *("mixed", "poisoned", "refused", "healthy", "keys", "transactions", "snapshot", "returning"),
+    *(
+        "mixed",
+        "poisoned",
+        "dropped",
+        "renamed",
+        "refused",
+        "healthy",
+        "keys",
+        "transactions",
+        "snapshot",
+        "returning",
+    ),
 )
 Documents = Collection[dict[str, Any]]
 
@@ -267,3 +279,21 @@ def test_a_document_deleted_and_inserted_again_lives_in_one_batch_and_across_bat
     documents.insert_one({"_id": 1, "life": 3})
     assert passed(lake.prove("returning"))
     assert lake.current("returning").select("_id", "life").rows() == [(1, 3)]
+
+
+def test_a_collection_that_is_dropped_or_renamed_holds_its_table_back_with_a_remedy(
+    lake: Lake, database: Any
+) -> None:
+    database.dropped.insert_one({"_id": 1})
+    database.renamed.insert_one({"_id": 1})
+    assert passed(lake.prove("dropped"))
+    assert hold_what_is_gone(lake.settings, lake.source) == {}
+    database.drop_collection("dropped")
+    database.renamed.rename("renamed_away")
+    found = hold_what_is_gone(lake.settings, lake.source)
+    assert set(found) == {"dropped", "renamed"}
+    held = holds(lake.settings, lake.source)
+    assert "declare its new name" in held.all()["renamed"].reason
+    assert lake.current("dropped").height == 1, "the lake keeps what it had"
+    assert held.release("dropped")
+    assert hold_what_is_gone(lake.settings, lake.source) == {}, "who lets it go on is not asked again"

@@ -1,0 +1,91 @@
+"""Which collections a database has now, and which of them are still those that were captured.
+
+A collection that is dropped or renamed sends no event (Debezium's MongoDB connector 3.4), so nothing in the
+stream tells that its lake table will never change again. MongoDB gives each collection a UUID; a name that
+comes back has another one.
+
+Invariant: a change is acted upon before it is forgotten, and forgotten then: who lets the table go on is not
+asked about it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.masking import masked
+from cdc_platform.core.source import Source
+
+Identities = Mapping[str, str]
+"""Collection → its UUID in MongoDB."""
+
+_KEPT: Final = TypeAdapter(dict[str, str])
+
+_GONE: Final = (
+    "its lake table keeps the rows it had. If that is meant, take the collection out of the source's "
+    "declaration; if the collection was renamed, declare its new name, which becomes a table of its own"
+)
+_ANOTHER: Final = (
+    "its lake table has the rows of the former one, too. Take a new snapshot into a new table, or let it go "
+    "on (cdc resume) if the rows of both belong in it"
+)
+
+
+def identities(source: Source, patience: float = 5.0) -> dict[str, str]:
+    """Every collection of the database. ``patience``: seconds for the server to answer. Raises Transient."""
+    milliseconds = int(patience * 1000)
+    try:
+        with MongoClient[dict[str, object]](
+            source.uri, serverSelectionTimeoutMS=milliseconds, timeoutMS=milliseconds
+        ) as client:
+            listed = client[source.database].list_collections(filter={"type": "collection"})
+            return {str(each["name"]): each["info"]["uuid"].hex() for each in listed}
+    except PyMongoError as error:
+        raise Transient(
+            f"MongoDB did not list the collections: {error}",
+            where=f"database {source.database} at {masked(source.uri)}",
+            remedy="check that the server runs and that the user may list collections",
+        ) from error
+
+
+class KnownCollections:
+    """The identities seen last, in a file. Losing it loses the notice of what happened meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def changes(self, tables: Sequence[str], found: Identities) -> dict[str, str]:
+        """What happened to ``tables`` since ``keep``: table → what, and what to do."""
+        known = self._read()
+        return {name: why for name in tables if (why := _changed(known.get(name), found.get(name)))}
+
+    def keep(self, tables: Sequence[str], found: Identities) -> None:
+        """From now on these are the collections that are known."""
+        if (seen := {name: found[name] for name in tables if name in found}) != self._read():
+            self._write(seen)
+
+    def _read(self) -> dict[str, str]:
+        try:
+            return _KEPT.validate_json(self._path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return {}
+
+    def _write(self, known: Identities) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        draft.write_bytes(_KEPT.dump_json(dict(known)))
+        draft.replace(self._path)
+
+
+def _changed(known: str | None, found: str | None) -> str | None:
+    if known is None or known == found:
+        return None
+    if found is None:
+        return f"the collection was dropped or renamed in the source; {_GONE}"
+    return f"the collection was dropped and made again in the source, or another took its name; {_ANOTHER}"
