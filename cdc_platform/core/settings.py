@@ -36,3 +36,8 @@ class Settings(BaseSettings):
     proof_seconds: float = Field(
         default=90, gt=0, description="Seconds a proof waits for the lake to reach the source."
     )
+    verify_offsets: int = Field(
+        default=100_000,
+        ge=0,
+        description="Newest offsets of each partition that a check reads from Kafka again, at most.",
+    )

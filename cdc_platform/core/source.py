@@ -133,6 +133,14 @@ class Source(BaseModel):
             "letter. refuse: its table stops before the event, and before an event that cannot be decoded."
         ),
     ] = Policy.JSON
+    lag_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Seconds from the source's commit to the changelog's that 95 of 100 changes may take, "
+            "and that a change may wait in Kafka; the check `lag` fails beyond.",
+        ),
+    ] = 5.0
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
     schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
     retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()

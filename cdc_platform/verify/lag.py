@@ -1,16 +1,80 @@
 """Lag as it really was: from each change's commit in the source to the lake commit that holds it.
 
 Both times are read from the lake afterwards, so nothing depends on what a writer believed while it ran.
+
+The check ``lag`` looks at three things, because each alone would show a stalled table as a fast one
+- the connector: one that has failed sends nothing, so nothing is late (FAILED);
+- what waits in Kafka: a table that nobody drains has no late commit either (LAGGING);
+- the commits of the last minutes.
+
+Invariants
+- A row of a snapshot has no commit time, so it says nothing of the lag.
+- No lag is negative: clocks of two machines differ.
+- A table at rest is unknown, not fast.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.columns import OFFSET, OPERATION, PARTITION, READ, TIMESTAMP
-from cdc_platform.core.model import Lag
+from cdc_platform.core.columns import OFFSET, OPERATION, PARTITION, READ, TIMESTAMP, UTC_MICROS
+from cdc_platform.core.history import Commit
+from cdc_platform.core.model import Lag, Stopped
+from cdc_platform.core.offsets import Offsets, Range, Stream, ends_of, lag, reached
+from cdc_platform.core.ports import Log
+from cdc_platform.verify.as_of import Opened
+from cdc_platform.verify.finding import Check, Fact, Finding, Part, combined, failed, part, passed, unknown
+from cdc_platform.verify.stretch import Place
+from cdc_platform.verify.verdict import Cause
+
+WINDOW: Final = timedelta(minutes=5)
+"""Commits of this long are looked at."""
+
+MOST_COMMITS: Final = 2_000
+"""Newest versions looked at for them; a table commits about every second."""
+
+POLL: Final = 0.5
+LOOKS: Final = 20
+"""Polls for the first record that waits."""
+
+_COMMITS: Final = pl.Schema(
+    {"partition": pl.Int32(), "start": pl.Int64(), "end": pl.Int64(), "committed_at": UTC_MICROS}
+)
+
+
+class Capturing(StrEnum):
+    """How a source's connector is, as far as Kafka Connect tells."""
+
+    RUNNING = "running"
+    FAILED = "failed"
+    STANDING = "not running"
+    UNREACHABLE = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """``told``: in Kafka Connect's words, or why it gives none."""
+
+    name: str
+    state: Capturing
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the lag of a table is judged by. ``limit``: seconds. ``now``: the wall clock, in UTC."""
+
+    stream: Stream
+    log: Log
+    connector: Connector
+    limit: float
+    now: Callable[[], datetime]
 
 
 def measure(changes: pl.LazyFrame, commits: pl.DataFrame, since: datetime, until: datetime) -> Lag | None:
@@ -19,9 +83,151 @@ def measure(changes: pl.LazyFrame, commits: pl.DataFrame, since: datetime, until
     ``changes``: changelog rows. ``commits``: partition, start, end and committed_at of each offset range.
     Rows of a snapshot have no commit time and are left out.
     """
-    streamed = changes.filter(
-        (pl.col(OPERATION) != READ) & (pl.col(TIMESTAMP) >= since) & (pl.col(TIMESTAMP) < until)
-    ).select(pl.col(PARTITION).alias("partition"), pl.col(OFFSET).alias("start"), TIMESTAMP)
+    during = (pl.col(TIMESTAMP) >= since) & (pl.col(TIMESTAMP) < until)
+    return _lag(changes.filter(during), commits)
+
+
+def lag_check(table: str, changelog: Place, current: Place, stage: Stage) -> Finding:
+    """The changelog's lag is judged, the current table's is told beside it.
+
+    Raises CdcError if a table cannot be opened.
+    """
+    opened = Opened(current.table, current.table.open(stage.stream))
+    changes = Opened(changelog.table, changelog.table.open(stage.stream))
+    looks = [
+        _connector_part(stage.connector),
+        part(lambda: _waiting_part(changes.handle.offsets, stage)),
+        part(lambda: _recorded_part(changes, changelog, opened, current, stage)),
+    ]
+    return combined(table, Check.LAG, looks)
+
+
+def _connector_part(connector: Connector) -> Part:
+    fact = Fact("connector", connector.state.value)
+    match connector.state:
+        case Capturing.RUNNING:
+            return passed(f"Connector {connector.name} runs.", fact)
+        case Capturing.FAILED:
+            return failed(
+                f"FAILED: connector {connector.name} captures nothing any more: {connector.told}. What to "
+                "do: remove the cause, then restart it (cdc connector restart).",
+                fact,
+            )
+    return unknown(
+        Cause.CONNECTOR_SILENT,
+        f"Connector {connector.name} is {connector.state}, so changes may wait in the source: "
+        f"{connector.told}.",
+        fact,
+    )
+
+
+def _waiting_part(committed: Offsets, stage: Stage) -> Part:
+    ends = stage.log.ends([stage.stream])[stage.stream.topic]
+    offsets = lag(committed, ends)
+    oldest = _first_waiting(committed, ends, stage) if offsets else None
+    if oldest is None:
+        return passed("No record waits in Kafka.", Fact("waiting_offsets", 0), Fact("waiting_seconds", 0.0))
+    seconds = max(0.0, (stage.now() - oldest).total_seconds())
+    facts = (Fact("waiting_offsets", offsets), Fact("waiting_seconds", seconds))
+    told = f"up to {offsets:,} records wait in Kafka, the first since {seconds:.1f} s"
+    if seconds > stage.limit:
+        return failed(
+            f"LAGGING: {told}; {stage.limit:g} s are allowed. What to do: look whether a run drains the "
+            "table.",
+            *facts,
+        )
+    return passed(f"No more than {told}.", *facts)
+
+
+def _first_waiting(committed: Offsets, ends: Offsets, stage: Stage) -> datetime | None:
+    """When the first record past the committed offsets came into Kafka; None if there is none up to the ends
+    (markers of transactions are no records)."""
+    position = {p: committed.get(p, 0) for p in range(stage.stream.partitions)}
+    reader = stage.log.reader({stage.stream: dict(position)})
+    found: list[int] = []
+    try:
+        for _ in range(LOOKS):
+            for batch in reader.poll(POLL, 1_000):
+                if isinstance(batch, Stopped):
+                    raise batch.error
+                position |= ends_of(batch.ranges)
+                found += batch.frame.select(pl.col("timestamp_ms").min()).to_series().drop_nulls().to_list()
+            if found or reached(position, ends):
+                break
+    finally:
+        reader.close()
+    return datetime.fromtimestamp(min(found) / 1000, UTC) if found else None
+
+
+def _recorded_part(changes: Opened, changelog: Place, opened: Opened, current: Place, stage: Stage) -> Part:
+    now = stage.now()
+    recent = _recent(changelog, changes.handle.version, now)
+    merged = _recent(current, opened.handle.version, now)
+    minutes = WINDOW.total_seconds() / 60
+    if not recent:
+        return unknown(
+            Cause.NOTHING_SEEN,
+            f"Nothing was committed in the last {minutes:g} minutes: a table at rest has no lag to measure.",
+        )
+    found = _lag(_rows(changes, recent), _frame(recent))
+    beside = _lag(_rows(changes, merged), _frame(merged)) if merged else None
+    facts = (*_facts("changelog", found), *_facts("current", beside), Fact("commits", len(recent)))
+    if found is None:
+        return unknown(
+            Cause.NOTHING_SEEN,
+            f"In the last {minutes:g} minutes only rows read by a snapshot were committed, or none: their "
+            "changes' times are not known.",
+            *facts,
+        )
+    seen = (
+        f"over the last {minutes:g} minutes ({len(recent)} commits) p50 {found.p50:.2f} s, p95 "
+        f"{found.p95:.2f} s, at most {found.max:.2f} s from the source to the changelog{_beside(beside)}"
+    )
+    if found.p95 > stage.limit:
+        return failed(f"LAGGING: {seen}; {stage.limit:g} s are allowed for p95.", *facts)
+    return passed(f"Changes took {seen}.", *facts)
+
+
+def _beside(lag: Lag | None) -> str:
+    return "" if lag is None else f", p95 {lag.p95:.2f} s to the current table"
+
+
+def _facts(name: str, lag: Lag | None) -> tuple[Fact, ...]:
+    if lag is None:
+        return ()
+    return (
+        Fact(f"{name}_lag_p50_seconds", lag.p50),
+        Fact(f"{name}_lag_p95_seconds", lag.p95),
+        Fact(f"{name}_lag_max_seconds", lag.max),
+    )
+
+
+def _recent(place: Place, version: int, now: datetime) -> Sequence[Commit]:
+    """The commits of the window that moved offsets."""
+    commits = place.history.commits(max(-1, version - MOST_COMMITS), version)
+    return [each for each in commits if each.ranges and each.committed_at >= now - WINDOW]
+
+
+def _frame(commits: Sequence[Commit]) -> pl.DataFrame:
+    rows = [
+        (partition, covered.start, covered.end, commit.committed_at)
+        for commit in commits
+        for partition, covered in commit.ranges.items()
+    ]
+    return pl.DataFrame(rows, schema=_COMMITS, orient="row")
+
+
+def _rows(changelog: Opened, commits: Sequence[Commit]) -> pl.LazyFrame:
+    """The changelog's rows that these commits hold."""
+    spans = _frame(commits).group_by("partition").agg(pl.col("start").min(), pl.col("end").max())
+    ranges = {partition: Range(start, end) for partition, start, end in spans.iter_rows()}
+    return changelog.table.read(changelog.handle, ranges)
+
+
+def _lag(changes: pl.LazyFrame, commits: pl.DataFrame) -> Lag | None:
+    streamed = changes.filter(pl.col(OPERATION) != READ).select(
+        pl.col(PARTITION).alias("partition"), pl.col(OFFSET).alias("start"), TIMESTAMP
+    )
     joined = streamed.sort("start").join_asof(
         commits.lazy().select("partition", "start", "committed_at").sort("start"),
         on="start",

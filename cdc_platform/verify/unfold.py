@@ -1,7 +1,7 @@
 """Values that the lake keeps as text because they fit no column, read as the source's own values.
 
 ``<field>__json`` has the text of one value, ``_others`` one object of several fields, both in MongoDB's
-canonical extended JSON. They are read by pymongo and put into the canonical form by the adapters of the truth;
+canonical extended JSON. pymongo reads them, and the adapters of the truth put them into the canonical form;
 the code that wrote them has no part in it.
 
 Invariant: a text that cannot be read stays a text under its column's own name. It then equals nothing that
