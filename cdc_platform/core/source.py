@@ -137,8 +137,8 @@ class Source(BaseModel):
         float,
         Field(
             gt=0,
-            description="Seconds from the source's commit to the changelog's that 95 of 100 changes may take, "
-            "and that a change may wait in Kafka; the check `lag` fails beyond.",
+            description="Seconds from the source's commit to the changelog's that 95 of 100 changes may "
+            "take, and that a change may wait in Kafka; the check `lag` fails beyond.",
         ),
     ] = 5.0
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
