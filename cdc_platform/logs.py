@@ -76,15 +76,16 @@ def configure(
     if run_id:
         fixed["run_id"] = run_id
 
-    def add_fixed(_logger: Any, _method: str, event: structlog.typing.EventDict) -> Mapping[str, Any]:
-        return {**event, **fixed}
+    def in_order(_logger: Any, _method: str, event: structlog.typing.EventDict) -> Mapping[str, Any]:
+        first = {name: event[name] for name in ("timestamp", "level", "event")}
+        return {**first, **fixed, **event}  # a line is read from its left, by people too
 
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            add_fixed,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            in_order,
             structlog.processors.format_exc_info,
             _mask,
             _renderer(settings.format(usual)),
