@@ -68,6 +68,7 @@ def replica(
         now=utc_now,
         limits=source.limits,
         values=source.values,
+        declared=source.declared(collection),
         kinds=kinds,
         probe=crash_probe(),
     )

@@ -6,15 +6,26 @@ that the connector writes to the topic the reader reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+import polars as pl
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from cdc_platform.core.cron import Cron
+from cdc_platform.core.declared import column_type
 from cdc_platform.core.model import Kind, Limits, Policy
 from cdc_platform.core.partitioning import Folder, PartitionBy
+from cdc_platform.core.pattern import Carried, Glob, is_glob, matches
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -22,9 +33,13 @@ MARKERS: Final = "cdc_markers"
 """Captured collection that verification writes a marker into, to know that the stream passed a position."""
 
 
-Carried = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$")]
-"""A name that reaches Kafka unchanged. Debezium 3.4 writes any other character of a topic's name as ``_``, so
-two collections could share a topic; and it never streams a collection with a comma in its name."""
+def _known_type(text: str) -> str:
+    column_type(text)
+    return text
+
+
+ColumnType = Annotated[str, AfterValidator(_known_type)]
+"""A column's type as ``core.declared`` reads it."""
 
 
 class Capture(BaseModel):
@@ -121,8 +136,17 @@ class Source(BaseModel):
     uri: Annotated[str, Field(description="Connection string, as MongoDB drivers take it.", repr=False)]
     database: Annotated[Carried, Field(description="Database to capture.")]
     collections: Annotated[
-        tuple[Carried, ...], Field(description="Collections to capture, by their names.", min_length=1)
+        tuple[Glob, ...],
+        Field(
+            description="Collections to capture, by their names, or by globs as audit_*: collections that "
+            "match are captured as they are created.",
+            json_schema_extra={"minItems": 1},
+        ),
     ]
+    globs: Annotated[
+        tuple[Glob, ...],
+        Field(description="The globs among collections; they are written there, rather than here."),
+    ] = ()
     partitions: Annotated[int, Field(ge=1, le=1000, description="Partitions of each topic.")] = 3
     capture: Annotated[Capture, Field(description="How the connector reads the database.")] = Capture()
     values: Annotated[
@@ -133,6 +157,13 @@ class Source(BaseModel):
             "letter. refuse: its table stops before the event, and before an event that cannot be decoded."
         ),
     ] = Policy.JSON
+    columns: Annotated[
+        Mapping[Carried, Mapping[str, ColumnType]],
+        Field(
+            description="Types of fields, by collection, where the first values would tell too little: "
+            "{orders: {price: double, tags: list<string>}}. Such columns exist from the first commit."
+        ),
+    ] = {}
     lag_seconds: Annotated[
         float,
         Field(
@@ -152,6 +183,24 @@ class Source(BaseModel):
         Field(description="The same for single collections, in place of partition_by."),
     ] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _globs_are_no_names(cls, given: object) -> object:
+        """What is known by its name stays in ``collections``, so that everything there is one collection."""
+        if not isinstance(given, Mapping) or not isinstance(named := given.get("collections"), list | tuple):
+            return given
+        globs = [name for name in named if isinstance(name, str) and is_glob(name)]
+        if not globs:
+            return given
+        names = [name for name in named if name not in globs]
+        return {**given, "collections": names, "globs": [*given.get("globs", ()), *globs]}
+
+    @model_validator(mode="after")
+    def _captures_something(self) -> Source:
+        if not self.collections and not self.globs:
+            raise ValueError("collections: name one, at least")
+        return self
+
     @field_validator("collections")
     @classmethod
     def _collections_are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -165,16 +214,36 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _partitioned_collections_are_captured(self) -> Source:
-        if unknown := sorted(self.partition_collections_by.keys() - set(self.collections)):
+        named = self.partition_collections_by.keys() - set(self.collections)
+        if unknown := sorted(name for name in named if not matches(self.globs, name)):
             raise ValueError(
                 f"partition_collections_by names what is no collection here: {', '.join(unknown)}"
             )
         return self
 
+    @model_validator(mode="after")
+    def _columns_are_of_captured_collections(self) -> Source:
+        if unknown := sorted(self.columns.keys() - set(self.collections)):
+            raise ValueError(f"columns names what is no collection here: {', '.join(unknown)}")
+        return self
+
+    def declared(self, collection: str) -> pl.Schema:
+        """Columns that the collection's changelog has from the beginning, by their logical types."""
+        return pl.Schema({name: column_type(text) for name, text in self.columns.get(collection, {}).items()})
+
     def partitioned_by(self, collection: str, kind: Kind) -> tuple[Folder, ...]:
         """Columns that a lake table is partitioned by."""
         chosen = self.partition_collections_by.get(collection, self.partition_by)
         return {Kind.CHANGELOG: chosen.changelog, Kind.CURRENT: chosen.current}.get(kind, ())
+
+    def with_collections(self, names: Iterable[str]) -> Source:
+        """The source with collections that its globs take, beside those it names."""
+        more = sorted(name for name in names if self.takes(name) and name not in self.collections)
+        return self.model_copy(update={"collections": (*self.collections, *more)})
+
+    def takes(self, name: str) -> bool:
+        """Whether a collection is one that the globs are for."""
+        return name != MARKERS and matches(self.globs, name)
 
     @property
     def connector(self) -> str:

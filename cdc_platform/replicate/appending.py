@@ -84,7 +84,8 @@ def _append(replica: Replica, batch: _Batch) -> Appended:
     handle = table.open(replica.stream)
     if not _beyond(handle.offsets, batch.records.ranges, where=table.uri):
         return Appended(None, batch.carried)
-    decoded = batch.against(handle.logical)
+    known = replica.columns(handle)
+    decoded = batch.against(known)
     carried = Carried(decoded.layout, _dead_since(decoded, batch.carried, replica))
     fresh = _beyond(handle.offsets, decoded.ranges, where=table.uri)
     if not fresh:
@@ -92,7 +93,7 @@ def _append(replica: Replica, batch: _Batch) -> Appended:
     rows, letters = decoded.frame.filter(_within(fresh)), decoded.letters.filter(_within(fresh))
     now = replica.now()
     keep_letters(replica.letters, replica.stream, letters, fresh, now)
-    fitted = fit(handle.logical, stamped(rows, now), replica)
+    fitted = fit(known, stamped(rows, now), replica)
     rows_in = rows.height + letters.height
     receipt = commit(replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height)
     return Appended(receipt, carried, decoded.refused)

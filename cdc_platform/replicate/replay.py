@@ -103,13 +103,14 @@ def _put_in(replica: Replica, records: Records) -> tuple[int, Decoded]:
     handle = table.open(replica.stream)
     # Where the policy is to stop, what does not fit is a letter: a replay has nobody to stop.
     values = Policy.JSON if replica.values is Policy.JSON else Policy.QUARANTINE
-    decoded = decode(records, handle.logical, Rules(values, replica.limits.record_bytes))
-    known = table.read(handle, records.ranges).select(_PLACE).collect()
-    missing = decoded.frame.join(known, on=_PLACE, how="anti")
+    known = replica.columns(handle)
+    decoded = decode(records, known, Rules(values, replica.limits.record_bytes))
+    there = table.read(handle, records.ranges).select(_PLACE).collect()
+    missing = decoded.frame.join(there, on=_PLACE, how="anti")
     now = replica.now()
     keep_letters(replica.letters, replica.stream, decoded.letters, records.ranges, now)
     if missing.height:
-        rows = schema.fit(stamped(missing, now), handle.logical, where=f"table {replica.name}")
+        rows = schema.fit(stamped(missing, now), known, where=f"table {replica.name}")
         table.append(handle, rows, {}, {REPLAYED: describe(records.ranges)})
     return missing.height, decoded
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import polars as pl
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cdc_platform.core.errors import Transient
-from cdc_platform.core.model import Kind, Limits, Policy
+from cdc_platform.core.errors import SchemaRefused, Transient
+from cdc_platform.core.model import Handle, Kind, Limits, Policy
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Probe, no_probe
+from cdc_platform.core.schema import compare
 from cdc_platform.decode.mongodb import Rules
 
 ATTEMPTS = 10
@@ -21,7 +23,8 @@ ATTEMPTS = 10
 class Replica:
     """One source table, its two lake tables and its dead letters.
 
-    ``now``: the wall clock, in UTC. ``kinds``: which of the tables to write. ``values``: what becomes of a
+    ``now``: the wall clock, in UTC. ``declared``: columns that the changelog has from the beginning.
+    ``kinds``: which of the tables to write. ``values``: what becomes of a
     value that does not fit.
     """
 
@@ -33,6 +36,7 @@ class Replica:
     now: Callable[[], datetime]
     limits: Limits = field(default_factory=Limits)
     values: Policy = Policy.JSON
+    declared: pl.Schema = field(default_factory=pl.Schema)
     kinds: frozenset[Kind] = frozenset(Kind)
     probe: Probe = no_probe
     retrying: Retrying = field(
@@ -43,6 +47,19 @@ class Replica:
             reraise=True,
         )
     )
+
+    def columns(self, changelog: Handle) -> pl.Schema:
+        """The changelog's columns with the declared ones, by their logical types. Raises SchemaRefused if it
+        has one with another type."""
+        evolution, conflicts = compare(changelog.logical, self.declared)
+        if conflicts:
+            raise SchemaRefused(
+                conflicts[0].what.replace("in this batch", "in the source's declaration"),
+                where=f"table {self.name}",
+                remedy="declare the type that the table has; to take over another, take a new snapshot into "
+                "a new table",
+            )
+        return evolution.schema
 
     @property
     def rules(self) -> Rules:

@@ -321,3 +321,27 @@ def test_frames_are_not_changed_by_a_step(log: MemoryLog) -> None:
     before: pl.DataFrame = batch.frame.clone()
     append_changes(orders(log), batch)
     assert batch.frame.equals(before)
+
+
+def test_declared_columns_are_there_from_the_first_commit_and_take_what_fits_them(log: MemoryLog) -> None:
+    declared = pl.Schema({"price": pl.Float64, "tags": pl.List(pl.String)})
+    table = replace(orders(log), declared=declared)
+    log.write(TOPIC, 0, created("a", price=10, tags=[]))
+    replicate(table, log)
+    log.write(TOPIC, 0, created("b", price=10.5, tags=["x"]), created("c", price="n/a"))
+    replicate(table, log)
+    found = rows(table.current, table.stream)
+    assert found["price"].to_list() == [10.0, 10.5, None]
+    assert found["price__json"].to_list() == [None, None, '"n/a"']
+    assert found["tags"].to_list() == [[], ["x"], None]
+
+
+def test_a_declaration_that_contradicts_the_table_stops_it_with_a_remedy(log: MemoryLog) -> None:
+    log.write(TOPIC, 0, created("a", price=10))
+    table = orders(log)
+    replicate(table, log)
+    log.write(TOPIC, 0, created("b", price=11))
+    with pytest.raises(
+        SchemaRefused, match="price is Int64 in the table and Float64 in the source's"
+    ):
+        append_changes(replace(table, declared=pl.Schema({"price": pl.Float64})), read(log))
