@@ -16,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from cdc_platform.core.pattern import expression
 from cdc_platform.core.source import Source
 
 CONNECTOR_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
@@ -55,7 +56,7 @@ def _capture(source: Source) -> dict[str, str]:
         "capture.scope": "database",
         "capture.target": source.database,
         "database.include.list": exactly(source.database),
-        "collection.include.list": ",".join(exactly(f"{source.database}.{name}") for name in source.captured),
+        "collection.include.list": ",".join(_included(source)),
         **_images(source),
         "cursor.pipeline": commit_time_within_cluster_second(),
         "skipped.operations": "none",
@@ -69,6 +70,15 @@ def _capture(source: Source) -> dict[str, str]:
         # the queue counts events, and one may be 64 MB: bounded in bytes too, or the worker's heap is not
         "max.queue.size.in.bytes": str(2 * MAX_RECORD_BYTES),
     }
+
+
+def _included(source: Source) -> list[str]:
+    """Names and globs. A name that a glob takes is left out: finding one leaves the connector as it is."""
+    database = re.escape(source.database)
+    return [
+        *(exactly(f"{source.database}.{name}") for name in source.captured if not source.takes(name)),
+        *(rf"(?-i:{database}\.{expression(glob)})" for glob in source.globs),
+    ]
 
 
 def exactly(name: str) -> str:
