@@ -25,6 +25,7 @@ from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import Probe, no_probe
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.discover import discover, with_found
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta import DeltaLakeTable
 from cdc_platform.replicate import Replica
@@ -126,10 +127,14 @@ def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) ->
     """Make the topics, then the connector; returns once its task runs. May be repeated.
 
     The topics exist before the connector does, so that every table has a place in Kafka from the first
-    moment, with the declared number of partitions.
+    moment, with the declared number of partitions. Collections that the source's globs take are found first.
     """
-    topics = {source.topic(name): source.partitions for name in source.captured}
-    KafkaLog(settings.kafka_bootstrap).create(topics)
+    log = KafkaLog(settings.kafka_bootstrap)
+    found = discover(settings, source, log)
+    for error in found.refused.values():
+        raise error
+    source = found.source
+    log.create({source.topic(name): source.partitions for name in source.captured})
     with ConnectClient(settings.connect_url) as client:
         return deploy(source, client, deadline)
 
@@ -148,7 +153,8 @@ def crash_probe() -> Probe:
 
 
 def load_sources(folder: Path = SOURCES) -> dict[str, Source]:
-    """Every source declared in ``defs/*/defs.yaml``, by name, ``{{ env.NAME }}`` filled in.
+    """Every source declared in ``defs/*/defs.yaml``, by name, ``{{ env.NAME }}`` filled in, with the
+    collections found for its globs.
 
     Raises Terminal naming the file for YAML that does not parse and fields that are unknown or wrong.
     """
@@ -161,7 +167,7 @@ def load_sources(folder: Path = SOURCES) -> dict[str, Source]:
             raise Terminal(
                 str(error), where=str(path), remedy="mend the file, then: dg check defs"
             ) from error
-        found[source.name] = source
+        found[source.name] = with_found(Settings(), source)
     return found
 
 
