@@ -120,12 +120,14 @@ def test_a_connector_is_waited_for_paused_and_resumed_and_loses_nothing(shell: S
     [resumed] = shell.answer("connector", "resume", name)["connectors"]
     assert (resumed["state"], resumed["tasks"][0]["state"]) == ("RUNNING", "RUNNING")
     eventually(lambda: any(t["lag"] for t in shell.answer("tables")["tables"] if t["name"] == "orders"))
-    [changes] = [
-        t
-        for t in shell.answer("run", name, "--once")["tables"]
-        if (t["table"], t["kind"]) == ("orders", "changelog")
+    collected = {**shell.env, "CDC_LOG_FORMAT": "json"}
+    result = calling.cdc("--sources", str(shell.folder), "run", name, "--once", env=collected)
+    told = [orjson.loads(line) for line in result.stderr.splitlines()]
+    assert [(told[0]["event"], told[-1]["event"], told[-1]["why"])] == [
+        ("run began", "run ended", "caught up")
     ]
-    assert changes["applied"] == {"c": 1}
+    [changes] = [line for line in told if (line.get("table"), line.get("kind")) == ("orders", "changelog")]
+    assert (changes["event"], changes["source"], changes["applied"]) == ("commit", name, {"c": 1})
 
 
 def test_a_table_that_fails_is_named_and_holds_no_other_back(
