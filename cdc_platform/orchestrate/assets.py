@@ -18,10 +18,11 @@ from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.discover import with_found
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.failed import remember
-from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key, source_key, topic_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key, source_key, topic_key
 from cdc_platform.orchestrate.record import Recorder, storage_metadata
 from cdc_platform.orchestrate.tables import Tables
 from cdc_platform.platform import holds, lake_table, replica, utc_now
@@ -71,7 +72,8 @@ def lake_assets(source: Source, settings: Settings) -> dg.AssetsDefinition:
         can_subset=True,
     )
     def lake(context: dg.AssetExecutionContext, config: DrainConfig) -> Iterator[dg.MaterializeResult[None]]:
-        wanted = _wanted(source, context, config.of(source))
+        now = with_found(settings, source)
+        wanted = _wanted(now, context, config.of(now))
         if context.run.tags.get(MODE_TAG) == "stay":
             with fence(settings, source) as relieved:
                 until = Until(
@@ -170,7 +172,12 @@ def _replicas(
 
 
 def _wanted(source: Source, context: dg.AssetExecutionContext, tables: tuple[str, ...]) -> Wanted:
-    selected = context.selected_asset_keys
+    selected = context.selected_asset_keys | {
+        lake_key(source, name, kind)
+        for name in context.run.tags.get(ALSO_TAG, "").split(",")
+        if name
+        for kind in Kind
+    }
     kinds = {
         name: frozenset(kind for kind in Kind if lake_key(source, name, kind) in selected) for name in tables
     }

@@ -9,10 +9,12 @@ from pydantic import BaseModel
 
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.discover import with_found
 from cdc_platform.orchestrate.assets import drain_job, lake_assets, upstream_assets
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
+from cdc_platform.orchestrate.reloading import rebuilds
 from cdc_platform.orchestrate.replaying import replay_job
 from cdc_platform.orchestrate.retention import retention_job
 from cdc_platform.orchestrate.schedules import Jobs, schedules
@@ -33,11 +35,16 @@ class CdcSource(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> CdcSource:
         given: Any = attributes.model_dump(exclude_unset=True) if attributes else {}
-        return cls(Source.model_validate(context.resolution_context.resolve_value(given)))
+        source = Source.model_validate(context.resolution_context.resolve_value(given))
+        rebuilds(source, context)
+        return cls(source)
 
     def build_defs(self, context: dg.ComponentLoadContext | None) -> dg.Definitions:
         del context
-        source, settings = self.source, Settings()
+        settings = Settings()
+        source = with_found(settings, self.source)
+        if not source.collections:  # globs alone, and nothing found yet: the sensor looks for it
+            return dg.Definitions(sensors=[keep_draining(source, settings)])
         lake = lake_assets(source, settings)
         checks = proof_checks(source, settings)
         verify = dg.define_asset_job(

@@ -15,7 +15,7 @@ import dagster as dg
 
 from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.keys import FAILED_TAG, MODE_TAG, SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, FAILED_TAG, MODE_TAG, SOURCE_TAG, lake_key
 
 REST = 300.0
 """Most seconds a table rests after a failure."""
@@ -76,4 +76,6 @@ def _failed_at(record: dg.RunRecord, name: str) -> float | None:
 def has_table(run: dg.DagsterRun, source: Source, name: str) -> bool:
     """Whether a run was asked to fill a table; one without a selection was asked for all."""
     selection = run.asset_selection
-    return selection is None or any(lake_key(source, name, kind) in selection for kind in Kind)
+    if selection is None or name in run.tags.get(ALSO_TAG, "").split(","):
+        return True
+    return any(lake_key(source, name, kind) in selection for kind in Kind)

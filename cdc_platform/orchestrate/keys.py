@@ -17,6 +17,9 @@ SOURCE_TAG = "cdc/source"
 MODE_TAG = "cdc/mode"
 """``stay`` on the runs that the sensor starts."""
 
+ALSO_TAG = "cdc/also"
+"""Tables a staying run drains that the definitions had not when it was asked for: they were just found."""
+
 FAILED_TAG = "cdc/failed"
 """Tables that failed in a run, and when: ``orders@2026-11-21T07:11:16+00:00,customers@…``."""
 

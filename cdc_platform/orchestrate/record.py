@@ -94,11 +94,16 @@ class Recorder:
     def results(self, tables: Mapping[str, frozenset[Kind]]) -> Iterator[dg.MaterializeResult[None]]:
         """The final results: of a staying run for what is not yet recorded, otherwise for every table.
 
-        ``tables``: those that were drained without a failure.
+        ``tables``: those that were drained without a failure. What the run was not planned with (it was found
+        later) is recorded as an event.
         """
         for name, kinds in tables.items():
             for kind in sorted(kinds):
                 key = lake_key(self._source, name, kind)
+                if key not in self._context.selected_asset_keys:
+                    if key in self._windows:
+                        self._record(key)
+                    continue
                 window = self._windows.pop(key, None)
                 exists = lake_table(self._settings, self._source, name, kind).exists()
                 if exists and (window or not self._staying):

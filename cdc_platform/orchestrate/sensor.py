@@ -25,9 +25,11 @@ from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.place import require_place
 from cdc_platform.orchestrate.dependency import Down, dependency
 from cdc_platform.orchestrate.failed import resting
-from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key, topic_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key, topic_key
+from cdc_platform.orchestrate.reloading import reload
 from cdc_platform.orchestrate.running import working
 from cdc_platform.orchestrate.turn import Situation, turn, worth_looking
+from cdc_platform.orchestrate.watching import Watch
 from cdc_platform.platform import holds, lake_table
 
 OBSERVE_EVERY = 30.0
@@ -37,44 +39,47 @@ OBSERVE_EVERY = 30.0
 def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     log = _once(lambda: KafkaLog(settings.kafka_bootstrap, timeout=10))
     kafka = dependency(settings, "Kafka", settings.kafka_bootstrap)
+    watch = Watch(settings, source)
     lake = dependency(settings, "The lake's disk", str(settings.lake_root.absolute()))
+
+    keys = [lake_key(source, name, kind) for name in source.collections for kind in Kind]
 
     @dg.sensor(
         name=f"drain_{source.name}",
-        target=dg.AssetSelection.assets(
-            *(lake_key(source, name, kind) for name in source.collections for kind in Kind)
-        ),
+        target=dg.AssetSelection.assets(*keys) if keys else None,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Keeps one run draining the topics of {source.name} while there is lag.",
     )
     def drain(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = time.time()
-        runs = working(context.instance, source, settings, now)
         due = _observation_is_due(context.cursor, now)
-        names = (
-            source.collections if due else worth_looking(source.collections, runs, now, settings.run_seconds)
-        )
+        look = watch.look(log(), at_all=due)
+        tables = look.source.collections
+        notes = [*look.notes, *_read_anew(source, look.source)]
+        runs = working(context.instance, look.source, settings, now)
+        names = tables if due else worth_looking(tables, runs, now, settings.run_seconds)
         try:
             ends = kafka.call(lambda: _ends(log(), source, names))
             lake.call(lambda: require_place(settings.lake_root))
         except Down as down:
-            return dg.SkipReason(str(down))
+            return dg.SkipReason(_together(str(down), notes))
         behind = {name: _behind(settings, source, name, *found) for name, found in ends.items()}
         seen = Situation(
-            tables=source.collections,
+            tables=tables,
             runs=runs,
             behind={name: 1 if count is None else count for name, count in behind.items()},
             missing=frozenset(names) - frozenset(ends),
             held={name: hold.reason for name, hold in holds(settings, source).all().items()},
-            resting=resting(context.instance, source, now),
+            resting=resting(context.instance, look.source, now),
         )
-        if seen.missing == frozenset(source.collections):
-            return dg.SkipReason(f"no topics yet: cdc connector apply {source.name}")
+        if seen.missing == frozenset(tables):
+            return dg.SkipReason(_together(f"no topics yet: cdc connector apply {source.name}", notes))
         found = turn(seen, now, settings.run_seconds)
+        requests = _requests(source, found.tables)
         return dg.SensorResult(
-            run_requests=[_request(source, found.tables)] if found.tables else [],
-            skip_reason=None if found.tables else dg.SkipReason(found.reason),
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(_together(found.reason, notes)),
             asset_events=_observations(source, behind) if due else [],
             cursor=orjson.dumps({"observed": now}).decode() if due else context.cursor,
         )
@@ -82,13 +87,35 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     return drain
 
 
-def _request(source: Source, tables: Sequence[str]) -> dg.RunRequest:
-    """A staying run. Its checks are not planned: they would look unfinished as long as it stays."""
-    return dg.RunRequest(
-        asset_selection=[lake_key(source, name, kind) for name in tables for kind in Kind],
-        asset_check_keys=[],
-        tags={SOURCE_TAG: source.name, MODE_TAG: "stay"},
-    )
+def _read_anew(loaded: Source, now: Source) -> list[str]:
+    """Have the definitions read anew if collections were found since; what to say of it."""
+    if set(loaded.collections) == set(now.collections) or reload(now):
+        return []
+    return ["new collections become assets when the code location is reloaded; they are drained already"]
+
+
+def _together(reason: str, notes: Sequence[str]) -> str:
+    return "; ".join([reason, *notes])
+
+
+def _requests(loaded: Source, tables: Sequence[str]) -> list[dg.RunRequest]:
+    """A staying run. Its checks are not planned: they would look unfinished as long as it stays.
+
+    Of a source without any loaded table there is nothing to select, until its definitions are read anew.
+    """
+    if not any(name in loaded.collections for name in tables):
+        return []
+    also = [name for name in tables if name not in loaded.collections]
+    tags = {SOURCE_TAG: loaded.name, MODE_TAG: "stay"}
+    return [
+        dg.RunRequest(
+            asset_selection=[
+                lake_key(loaded, name, kind) for name in tables if name not in also for kind in Kind
+            ],
+            asset_check_keys=[],
+            tags=tags | ({ALSO_TAG: ",".join(also)} if also else {}),
+        )
+    ]
 
 
 def _ends(log: KafkaLog, source: Source, names: Sequence[str]) -> dict[str, tuple[Stream, Offsets]]:
