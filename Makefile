@@ -1,6 +1,6 @@
 # Everything sets itself up: a machine needs Python 3.11 or newer (with venv) and make.
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo test test-quick test-e2e test-coverage check format \
+.PHONY: help install hooks demo bench test test-quick test-e2e test-coverage check format \
 	up health watch-logs deploy-connector down teardown clean
 PYTHON ?= python3
 RUN := .venv/bin/python -m
@@ -22,6 +22,9 @@ demo: install ## capture a small shop into the lake, prove it, and open the UI (
 test: install ## every test, on real MongoDB, Kafka and Kafka Connect
 	@$(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
 	@$(RUN) pytest -m stack $(ARGS)
+
+bench: install ## measure throughput, merges and lag beside what people use; writes bench/results.json
+	@$(RUN) bench $(ARGS)
 
 test-quick: install ## the unit tests
 	@CDC_SIMULATION_SEEDS=100 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)

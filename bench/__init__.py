@@ -1,0 +1,1 @@
+"""What the platform costs, measured beside what people use today, in one run on one machine."""
