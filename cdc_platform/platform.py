@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 import yaml
 from pydantic import ValidationError
+from pymongo import MongoClient
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import KnownCollections, identities
@@ -22,15 +23,20 @@ from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Stream
-from cdc_platform.core.ports import Probe, no_probe
+from cdc_platform.core.ports import Log, Probe, no_probe
 from cdc_platform.core.settings import Settings
-from cdc_platform.core.source import Source
+from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.discover import discover, with_found
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.history import DeltaHistory
+from cdc_platform.prove import Subject
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
 from cdc_platform.replicate.letters import read_letters
+from cdc_platform.verify.notes import Notes
+from cdc_platform.verify.stretch import Place
+from cdc_platform.verify.truth import Document, MongoTruth
 from cdc_platform.verify.verdict import OpenLetter
 
 SOURCES = Path(__file__).parent / "defs"
@@ -116,6 +122,31 @@ def open_letters(replica: Replica) -> list[OpenLetter]:
     """The table's dead letters that nobody has dealt with, for its proof."""
     letters = read_letters(replica.letters, replica.stream)
     return [OpenLetter(each.partition, each.offset, each.reason) for each in letters]
+
+
+def subject(source: Source, replica: Replica, log: Log, client: MongoClient[Document]) -> Subject:
+    """What a table's proof compares. ``client``: of the source's database."""
+    return Subject(
+        table=replica.name,
+        stream=replica.stream,
+        truth=MongoTruth(client, source.database, replica.name),
+        log=log,
+        changelog=replica.changelog,
+        current=replica.current,
+        markers=source.topic(MARKERS),
+        open_letters=lambda: open_letters(replica),
+    )
+
+
+def place(settings: Settings, source: Source, collection: str, kind: Kind) -> Place:
+    """A lake table and its past, for the checks that look at the lake alone."""
+    table = lake_table(settings, source, collection, kind)
+    return Place(table, DeltaHistory(Path(table.uri)))
+
+
+def notes(settings: Settings, source: Source, collection: str) -> Notes:
+    """What the checks of a table remember, in ``<lake root>/checks/<source>``."""
+    return Notes(settings.lake_root.absolute() / "checks" / source.name, collection)
 
 
 def holds(settings: Settings, source: Source) -> Holds:

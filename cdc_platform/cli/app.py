@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cdc_platform.cli import connector, deadletters, failures, holding, replay, run, stack, tables
+from cdc_platform.cli import connector, deadletters, failures, holding, replay, run, stack, tables, verify
 
 _HELP = """Change data capture from MongoDB into Delta tables.
 
@@ -92,6 +92,7 @@ app.add_typer(stack.app, name="stack")
 app.add_typer(connector.app, name="connector")
 app.command("run")(run.run)
 app.command("tables")(tables.tables)
+app.command("verify")(verify.verify)
 app.command("pause")(holding.pause)
 app.command("resume")(holding.resume)
 app.command("replay")(replay.replay)

@@ -43,7 +43,7 @@ MEANINGS: Final[Mapping[Exit, str]] = MappingProxyType(
         Exit.UNREACHABLE: "a service did not answer, or another writer was in the way: "
         "the same command may succeed later",
         Exit.STOPPED: "a table stopped and needs somebody; the other tables went on",
-        Exit.DIFFERENT: "verified, and the lake differs from the source",
+        Exit.DIFFERENT: "verified, and a check failed: the lake differs from the source, or is late",
         Exit.UNPROVEN: "could not be verified: neither equal nor different is proven",
         Exit.INTERRUPTED: "interrupted by Ctrl-C",
         Exit.TERMINATED: "ended by SIGTERM",

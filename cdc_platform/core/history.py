@@ -73,6 +73,9 @@ class History(Protocol):
         """
         ...
 
-    def damaged(self, version: int) -> tuple[str, ...]:
-        """The files of a version that cannot be read, one sentence each; all files are read to find out."""
+    def damaged(self, version: int | None = None) -> tuple[str, ...]:
+        """The files of a version, the newest if none is given, that cannot be read, a few words each.
+
+        All files are read to find out.
+        """
         ...

@@ -13,7 +13,12 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+)
 
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
@@ -75,6 +80,14 @@ class KafkaLog:
 
     def reader(self, starts: Mapping[Stream, Offsets]) -> KafkaReader:
         return KafkaReader(self._bootstrap, starts)
+
+    def compacted(self, topic: str) -> bool:
+        """Whether Kafka removes records of the topic that have a newer one with the same key."""
+        asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        [found] = self._submit(
+            lambda: self._admin.describe_configs([asked], request_timeout=self._timeout)
+        ).values()
+        return "compact" in str(self._result(found)["cleanup.policy"].value)
 
     def create(self, topics: Mapping[str, int]) -> None:
         """Make each topic with that many partitions; one that is there already is left as it is."""

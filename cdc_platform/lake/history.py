@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import polars as pl
@@ -60,7 +61,7 @@ class DeltaHistory:
             what = f"the change feed of versions {after + 1} to {upto} cannot be read: {_short(error)}"
             raise Damaged(what, where=self.uri) from error
 
-    def damaged(self, version: int) -> tuple[str, ...]:
+    def damaged(self, version: int | None = None) -> tuple[str, ...]:
         actions = pl.DataFrame(pa.table(self._table(version).get_add_actions(flatten=True)))
         found = (
             self._damage(name, size) or self._undecodable(name)
@@ -128,7 +129,8 @@ def _feed_files(actions: Sequence[Action]) -> list[Action]:
     """Files that one version's change feed is read from: those made for it, or all that changed rows."""
     made = [action["cdc"] for action in actions if "cdc" in action]
     changed = [action.get("add") or action.get("remove") for action in actions]
-    return made or [file for file in changed if file and file["dataChange"]]
+    files = made or [file for file in changed if file and file["dataChange"]]
+    return [{**file, "path": unquote(file["path"])} for file in files]
 
 
 def _commit(version: int, actions: Sequence[Action]) -> Commit:

@@ -1,167 +1,92 @@
-"""Asset checks: the proof of each collection, as Dagster shows it.
+"""Asset checks: the verdicts on each collection, as Dagster shows them.
 
 Three verdicts: pass; fail (severity ERROR); unknown (not passed, severity WARN, with its reason). An unknown
 is never shown as passed: what could not be checked is not known to be right.
 """
 
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from cdc_platform.checking import verify
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
-from cdc_platform.core.source import MARKERS, Source
-from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.keys import lake_key
-from cdc_platform.platform import replicas
-from cdc_platform.prove import Subject, prove
-from cdc_platform.replicate import Drain, Failure, Replica, Until
-from cdc_platform.replicate.fence import fence_if_free
-from cdc_platform.verify.truth import MongoTruth, connect
-from cdc_platform.verify.verdict import Result, Verdict
-
-ROW_COUNTS, CONTENT = "row_counts", "content"
+from cdc_platform.verify.finding import MEANINGS, Check, Finding, Value
+from cdc_platform.verify.verdict import Verdict
 
 
 def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """One step that proves all selected collections side by side, at a cluster time each."""
+    """One step that looks at all selected collections side by side."""
 
     @dg.multi_asset_check(
         name=f"{source.name}_proof",
-        specs=[spec for name in source.collections for spec in _specs(source, name)],
+        specs=[_spec(source, name, check) for name in source.collections for check in Check],
         can_subset=True,
     )
     def proof(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        selected = context.selected_asset_check_keys
-        wanted = [
-            name
-            for name in source.collections
-            if any(key.asset_key == lake_key(source, name, Kind.CURRENT) for key in selected)
-        ]
-        for result in _prove_all(context, source, settings, wanted):
-            yield from (r for r in check_results(source, result) if _key(r) in selected)
+        journal = Journal(source.name, run_id=context.run.run_id)
+        wanted = _wanted(source, context.selected_asset_check_keys)
+        for finding in verify(settings, source, wanted, journal.proven):
+            _log(context, finding)
+            yield check_result(source, finding)
 
     return [proof]
 
 
-def _prove_all(
-    context: dg.AssetCheckExecutionContext, source: Source, settings: Settings, wanted: list[str]
-) -> list[Result]:
-    log = KafkaLog(settings.kafka_bootstrap)
-    client = connect(source.uri)
-    found = replicas(settings, source, log, {name: frozenset(Kind) for name in wanted})
-    try:
-        with ThreadPoolExecutor(max_workers=4) as pool:
-
-            def one(replica: Replica) -> Result:
-                return prove(
-                    Subject(
-                        table=replica.name,
-                        stream=replica.stream,
-                        truth=MongoTruth(client, source.database, replica.name),
-                        log=log,
-                        changelog=replica.changelog,
-                        current=replica.current,
-                        markers=source.topic(MARKERS),
-                    ),
-                    marker=uuid.uuid4().hex,
-                    deadline=settings.proof_seconds,
-                    clock=time.monotonic,
-                    sleep=time.sleep,
-                    drain=_catch_up(settings, source, replica, log),
-                )
-
-            results = list(pool.map(one, found))
-    finally:
-        client.close()
-    journal = Journal(source.name, run_id=context.run.run_id)
-    for result in results:
-        context.log.info(result.text)
-        journal.proven(result)
-    return results
-
-
-def _catch_up(settings: Settings, source: Source, replica: Replica, log: KafkaLog) -> Callable[[], None]:
-    """Bring the table forward, unless a staying run is doing so already."""
-
-    def drain() -> None:
-        with fence_if_free(settings, source) as free:
-            if not free:
-                return
-            with Drain([replica], log, Until(caught_up=True)) as work:
-                while work.running:
-                    outcome = work.take(timeout=0.25)
-                    if isinstance(outcome, Failure):
-                        raise outcome.error
-
-    return drain
-
-
-def check_results(source: Source, result: Result) -> list[dg.AssetCheckResult]:
-    """The two checks of a proof: the counts alone, and the content."""
-    counts = result.counts
-    counted = result.verdict is not Verdict.UNKNOWN and counts.source == counts.lake == counts.folded
-    shared: dict[str, dg.MetadataValue] = {
-        "cdc/verdict": dg.MetadataValue.text(result.verdict.value),
-        "cdc/reason": dg.MetadataValue.text(result.text),
-        "cdc/position": dg.MetadataValue.text(str(result.position or "")),
-        "cdc/source_rows": dg.MetadataValue.int(counts.source or 0),
-        "cdc/current_rows": dg.MetadataValue.int(counts.lake or 0),
-        "cdc/folded_rows": dg.MetadataValue.int(counts.folded or 0),
-        "cdc/changelog_rows": dg.MetadataValue.json(dict(counts.changelog)),
-        "cdc/seconds": dg.MetadataValue.float(result.seconds),
-    }
-    digests: dict[str, dg.MetadataValue] = {
-        "cdc/source_digest": dg.MetadataValue.text(result.source_digest or ""),
-        "cdc/lake_digest": dg.MetadataValue.text(result.lake_digest or ""),
-        "cdc/differing": dg.MetadataValue.json([str(key) for key in result.differing]),
-    }
-    severity = (
-        dg.AssetCheckSeverity.WARN if result.verdict is Verdict.UNKNOWN else dg.AssetCheckSeverity.ERROR
+def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
+    """A finding as Dagster keeps it."""
+    passed = finding.verdict is Verdict.PASS
+    unknown = finding.verdict is Verdict.UNKNOWN
+    return dg.AssetCheckResult(
+        passed=passed,
+        asset_key=lake_key(source, finding.table, Kind.CURRENT),
+        check_name=finding.check.value,
+        severity=dg.AssetCheckSeverity.WARN if unknown else dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "cdc/verdict": dg.MetadataValue.text(finding.verdict.value),
+            "cdc/cause": dg.MetadataValue.text(finding.cause.value if finding.cause else ""),
+            "cdc/reason": dg.MetadataValue.text(finding.text),
+            **{f"cdc/{fact.name}": _shown(fact.value) for fact in finding.facts},
+            "cdc/seconds": dg.MetadataValue.float(finding.seconds),
+        },
+        description=None if passed else finding.text,
     )
-    key = lake_key(source, result.table, Kind.CURRENT)
-    return [
-        dg.AssetCheckResult(
-            passed=counted,
-            asset_key=key,
-            check_name=ROW_COUNTS,
-            severity=severity,
-            metadata=shared,
-            description=None if counted else result.text,
-        ),
-        dg.AssetCheckResult(
-            passed=result.verdict is Verdict.PASS,
-            asset_key=key,
-            check_name=CONTENT,
-            severity=severity,
-            metadata=shared | digests,
-            description=None if result.verdict is Verdict.PASS else result.text,
-        ),
-    ]
 
 
-def _specs(source: Source, name: str) -> list[dg.AssetCheckSpec]:
+def _wanted(source: Source, selected: set[dg.AssetCheckKey]) -> dict[str, frozenset[Check]]:
+    found = {
+        name: frozenset(check for check in Check if _key(source, name, check) in selected)
+        for name in source.collections
+    }
+    return {name: checks for name, checks in found.items() if checks}
+
+
+def _spec(source: Source, name: str, check: Check) -> dg.AssetCheckSpec:
     key = lake_key(source, name, Kind.CURRENT)
-    return [
-        dg.AssetCheckSpec(
-            ROW_COUNTS,
-            asset=key,
-            description="The source, the changelog and the current state hold the same number of rows at one "
-            "cluster time.",
-        ),
-        dg.AssetCheckSpec(
-            CONTENT,
-            asset=key,
-            description="The current state equals the source row by row at one cluster time.",
-        ),
-    ]
+    return dg.AssetCheckSpec(check.value, asset=key, description=MEANINGS[check])
 
 
-def _key(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
-    assert result.asset_key is not None
-    assert result.check_name is not None
-    return dg.AssetCheckKey(result.asset_key, result.check_name)
+def _key(source: Source, name: str, check: Check) -> dg.AssetCheckKey:
+    return dg.AssetCheckKey(lake_key(source, name, Kind.CURRENT), check.value)
+
+
+def _log(context: dg.AssetCheckExecutionContext, finding: Finding) -> None:
+    say = context.log.error if finding.verdict is Verdict.FAIL else context.log.info
+    say(f"{finding.table} {finding.check} {finding.verdict}: {finding.text}")
+
+
+def _shown(value: Value) -> dg.MetadataValue:
+    match value:
+        case bool() | int():
+            return dg.MetadataValue.int(int(value))
+        case float():
+            return dg.MetadataValue.float(value)
+        case str():
+            return dg.MetadataValue.text(value)
+        case tuple():
+            return dg.MetadataValue.json(list(value))
+        case Mapping():
+            return dg.MetadataValue.json(dict(value))

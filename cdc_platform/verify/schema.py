@@ -87,7 +87,7 @@ def _same(changelog: Opened, current: Opened) -> Part:
     facts = (Fact("changelog_columns", len(in_changelog)), Fact("current_columns", len(in_current)))
     if wrong:
         return failed(f"Columns differ: {_listed(wrong)}.", *facts)
-    coming = f" {len(late)} more come with rows that are not merged yet." if late else ""
+    coming = f" {len(late)} more have no value in a merged row yet." if late else ""
     fields = len(in_current.keys() - {(name,) for name in METADATA})
     return passed(f"Changelog and current table have the same {fields} fields and types.{coming}", *facts)
 

@@ -13,6 +13,7 @@ import pytest
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.component import CdcSource
+from cdc_platform.verify.finding import Check
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,12 +56,10 @@ def test_the_lineage_runs_from_the_collection_to_the_current_state(
         assert graph.get(downstream).parent_keys == {upstream}
 
 
-def test_every_current_table_has_the_checks_of_its_proof(repository: dg.RepositoryDefinition) -> None:
+def test_every_current_table_has_every_check(repository: dg.RepositoryDefinition) -> None:
     checks = {(key.asset_key.to_user_string(), key.name) for key in repository.asset_graph.asset_check_keys}
     assert checks == {
-        (f"delta/shop/{table}", name)
-        for table in ("orders", "customers")
-        for name in ("row_counts", "content")
+        (f"delta/shop/{table}", check.value) for table in ("orders", "customers") for check in Check
     }
 
 

@@ -15,14 +15,14 @@ from cdc_platform.connect.status import Progress
 from cdc_platform.core.columns import DISCARDED
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
-from cdc_platform.core.source import MARKERS, Source
+from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
-from cdc_platform.platform import deploy_source, lake_table, open_letters, replicas
-from cdc_platform.prove import Subject, prove
+from cdc_platform.platform import deploy_source, lake_table, replicas, subject
+from cdc_platform.prove import prove
 from cdc_platform.replicate import Drain, Failure, Outcome, Until
 from cdc_platform.replicate.letters import read_letters, settle_letters
-from cdc_platform.verify.truth import MongoTruth, connect
+from cdc_platform.verify.truth import connect
 from cdc_platform.verify.verdict import Result
 from tests.stack.conftest import eventually
 
@@ -83,16 +83,7 @@ class Lake:
 
         with connect(self.source.uri) as client:
             return prove(
-                Subject(
-                    table=collection,
-                    stream=replica.stream,
-                    truth=MongoTruth(client, self.source.database, collection),
-                    log=self._log,
-                    changelog=replica.changelog,
-                    current=replica.current,
-                    markers=self.source.topic(MARKERS),
-                    open_letters=lambda: open_letters(replica),
-                ),
+                subject(self.source, replica, self._log, client),
                 marker=uuid.uuid4().hex,
                 deadline=deadline,
                 clock=time.monotonic,

@@ -59,7 +59,7 @@ def test_a_column_that_is_not_merged_yet_is_no_difference(shop: Shop) -> None:
         append_changes(shop.replica, batch)  # type: ignore[arg-type]
     found = check(shop)
     assert found.verdict is Verdict.PASS
-    assert "2 more come with rows that are not merged yet" in found.text
+    assert "2 more have no value in a merged row yet" in found.text
 
 
 def test_a_column_that_the_current_table_lost_fails(shop: Shop) -> None:

@@ -1,0 +1,276 @@
+"""The checks of a source's tables, run in one way for Dagster, the shell and the tests.
+
+Invariants
+- For every check that is asked for there is exactly one finding, whatever happens: a service that is down, a
+  table that is not there or cannot be read is a verdict, too, and no other table's.
+- Lag is looked at first, as it was found; then the table is proven, for which the lake is brought forward if
+  no run is doing so; then what is in the lake by itself.
+- Nothing here knows Dagster.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import Final
+
+import polars as pl
+from pymongo import MongoClient
+
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.status import State, failure
+from cdc_platform.core.columns import OFFSET, PARTITION
+from cdc_platform.core.errors import CdcError, Terminal
+from cdc_platform.core.masking import masked
+from cdc_platform.core.model import Kind
+from cdc_platform.core.offsets import Stream
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.platform import holds, notes, place, replica, subject, utc_now
+from cdc_platform.prove import prove
+from cdc_platform.replicate import Drain, Failure, Replica, Until
+from cdc_platform.replicate.fence import fence_if_free
+from cdc_platform.replicate.hold import Hold
+from cdc_platform.verify.complete import Topic, offsets_complete
+from cdc_platform.verify.finding import PROOF, Check, Finding, of_proof, said
+from cdc_platform.verify.integrity import cdf_integrity
+from cdc_platform.verify.lag import Capturing, Connector, Stage, lag_check
+from cdc_platform.verify.notes import Anchor, Extent, Notes
+from cdc_platform.verify.schema import schema_consistent
+from cdc_platform.verify.stretch import Place
+from cdc_platform.verify.truth import Document, connect
+from cdc_platform.verify.verdict import Cause, Result, Verdict
+
+WORKERS: Final = 4
+"""Tables looked at side by side."""
+
+HELD_SECONDS: Final = 5.0
+"""A proof waits no longer than this for a table that an operator holds back."""
+
+KAFKA_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 10.0
+
+Wanted = Mapping[str, frozenset[Check]]
+"""Tables, by the names of their collections, and which checks of them."""
+
+
+def verify(
+    settings: Settings, source: Source, wanted: Wanted, proven: Callable[[Result], None] = lambda _: None
+) -> Iterator[Finding]:
+    """The findings, a table's together, as they come. ``proven``: told of each proof, by the caller's thread.
+
+    Interrupted, it waits for the reads and commits that are under way, and for nothing else.
+    """
+    log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
+    try:
+        streams = log.streams([source.topic(name) for name in wanted])
+    except CdcError as error:
+        for table, checks in wanted.items():
+            yield from _unknown(table, checks, Cause.TABLE_UNREADABLE, said(error))
+        return
+    asked = any(Check.LAG in checks for checks in wanted.values())
+    connector = _connector(settings, source) if asked else None
+    stop = Event()
+    with connect(source.uri) as client, ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        reach = _Reach(settings, source, log, client, connector, stop)
+        work = [
+            pool.submit(_findings, reach, name, streams.get(source.topic(name)), checks)
+            for name, checks in wanted.items()
+        ]
+        try:
+            for done in as_completed(work):
+                found, result = done.result()
+                if result is not None:
+                    proven(result)
+                yield from found
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What all tables of a source share. ``stop``: set when nobody waits for the findings any more."""
+
+    settings: Settings
+    source: Source
+    log: KafkaLog
+    client: MongoClient[Document]
+    connector: Connector | None
+    stop: Event
+
+    def sleep(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
+            raise Terminal("interrupted", remedy="verify again")
+
+
+def _findings(
+    reach: _Reach, name: str, stream: Stream | None, checks: frozenset[Check]
+) -> tuple[list[Finding], Result | None]:
+    if stream is None:
+        missing = (
+            f"There is no topic {reach.source.topic(name)}. What to do: deploy the connector, cdc connector "
+            f"apply {reach.source.name}."
+        )
+        return list(_unknown(name, checks, Cause.NOT_THERE, missing)), None
+    table = _Table(reach, replica(reach.settings, reach.source, name, stream))
+    found = [table.look(Check.LAG)] if Check.LAG in checks else []
+    result = None
+    if checks & PROOF:
+        proof, result = table.proof()
+        found += [finding for finding in proof if finding.check in checks]
+    found += [table.look(check) for check in Check if check in checks - PROOF - {Check.LAG}]
+    hold = holds(reach.settings, reach.source).held(name)
+    return [_with_hold(finding, hold) for finding in found], result
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One table under examination."""
+
+    reach: _Reach
+    replica: Replica
+
+    @property
+    def _notes(self) -> Notes:
+        return notes(self.reach.settings, self.reach.source, self.replica.name)
+
+    def _place(self, kind: Kind) -> Place:
+        return place(self.reach.settings, self.reach.source, self.replica.name, kind)
+
+    def look(self, check: Check) -> Finding:
+        """A check that needs no source."""
+        began = time.monotonic()
+        try:
+            found = self._absent(check) or self._looked(check)
+        except CdcError as error:
+            [found] = _unknown(self.replica.name, {check}, Cause.TABLE_UNREADABLE, said(error))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            found = self._unreadable(check, error)
+        return replace(found, seconds=time.monotonic() - began)
+
+    def proof(self) -> tuple[tuple[Finding, ...], Result | None]:
+        settings, name = self.reach.settings, self.replica.name
+        held = holds(settings, self.reach.source).held(name) is not None
+        try:
+            result = prove(
+                subject(self.reach.source, self.replica, self.reach.log, self.reach.client),
+                marker=uuid.uuid4().hex,
+                deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
+                clock=time.monotonic,
+                sleep=self.reach.sleep,
+                drain=self._catch_up,
+            )
+        except (pl.exceptions.PolarsError, OSError) as error:
+            return tuple(self._unreadable(check, error) for check in Check if check in PROOF), None
+        return of_proof(result), result
+
+    def _looked(self, check: Check) -> Finding:
+        name, stream, now = self.replica.name, self.replica.stream, utc_now
+        changelog, current = self._place(Kind.CHANGELOG), self._place(Kind.CURRENT)
+        if check is Check.LAG:
+            assert self.reach.connector is not None
+            limit = self.reach.source.lag_seconds
+            return lag_check(
+                name, changelog, current, Stage(stream, self.reach.log, self.reach.connector, limit, now)
+            )
+        if check is Check.OFFSETS_COMPLETE:
+            return offsets_complete(name, changelog, self._topic())
+        if check is Check.SCHEMA_CONSISTENT:
+            return schema_consistent(name, changelog, current, stream, self._notes, now())
+        return cdf_integrity(name, changelog, current, stream, self._notes, now())
+
+    def _topic(self) -> Topic:
+        stream, letters = self.replica.stream, self.replica.letters
+
+        def places() -> pl.LazyFrame | None:
+            if not letters.exists():
+                return None
+            return letters.read(letters.open(stream)).select(PARTITION, OFFSET).unique()
+
+        return Topic(
+            stream=stream,
+            log=self.reach.log,
+            newest=self.reach.settings.verify_offsets,
+            clock=time.monotonic,
+            compacted=self.reach.log.compacted(stream.topic),
+            letters=places,
+        )
+
+    def _absent(self, check: Check) -> Finding | None:
+        """The finding if a table is not there: a fault if an earlier check has seen it."""
+        for kind in Kind:
+            table = self._place(kind).table
+            if table.exists():
+                continue
+            read = self._notes.read
+            seen = read(kind, Anchor) if kind is Kind.CURRENT else read(kind, Extent)
+            if seen is not None:
+                what = f"The {kind} table is gone: the last check saw version {seen.version} at {table.uri}."
+                return Finding(self.replica.name, check, Verdict.FAIL, what)
+            what = f"The {kind} table does not exist yet: nothing was replicated into {table.uri}."
+            return Finding(self.replica.name, check, Verdict.UNKNOWN, what, Cause.NOT_THERE)
+        return None
+
+    def _unreadable(self, check: Check, error: Exception) -> Finding:
+        """A file that is missing or damaged is a fault, by its name; anything else is unknown."""
+        places = [self._place(kind) for kind in Kind]
+        damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
+        if damage:
+            what = f"The table cannot be read: {'; '.join(damage)}."
+            return Finding(self.replica.name, check, Verdict.FAIL, what)
+        [found] = _unknown(
+            self.replica.name, {check}, Cause.TABLE_UNREADABLE, f"The table could not be read: {error}"
+        )
+        return found
+
+    def _catch_up(self) -> None:
+        """Bring the table forward, unless a staying run is doing so already."""
+        held = holds(self.reach.settings, self.reach.source)
+        with fence_if_free(self.reach.settings, self.reach.source) as free:
+            if not free:
+                return
+            only = [self.replica]
+            until = Until(caught_up=True)
+            with Drain(only, self.reach.log, until, held=lambda name: held.held(name) is not None) as work:
+                while work.running:
+                    outcome = work.take(timeout=0.25)
+                    if isinstance(outcome, Failure):
+                        raise outcome.error
+                    if self.reach.stop.is_set():
+                        work.stop()
+
+
+def _unknown(table: str, checks: Collection[Check], cause: Cause, text: str) -> Iterator[Finding]:
+    for check in Check:
+        if check in checks:
+            yield Finding(table, check, Verdict.UNKNOWN, text, cause)
+
+
+def _with_hold(finding: Finding, hold: Hold | None) -> Finding:
+    if hold is None or finding.verdict is Verdict.PASS:
+        return finding
+    since = f"{hold.since:%Y-%m-%d %H:%M:%S} UTC"
+    return replace(finding, text=f"{finding.text} The table is held back since {since}: {hold.reason}.")
+
+
+def _connector(settings: Settings, source: Source) -> Connector:
+    """How the source's connector is, by Kafka Connect."""
+    name = source.connector
+    try:
+        with ConnectClient(settings.connect_url, timeout=CONNECT_SECONDS, attempts=2) as client:
+            status = client.find(name)
+    except CdcError as error:
+        return Connector(name, Capturing.UNREACHABLE, said(error).removesuffix("."))
+    if status is None:
+        return Connector(name, Capturing.STANDING, f"{settings.connect_url} knows no such connector")
+    if status.failed:
+        traces = [status.trace, *(task.trace for task in status.tasks)]
+        return Connector(name, Capturing.FAILED, masked("; ".join(failure(each) for each in traces if each)))
+    running = Capturing.RUNNING if status.is_all(State.RUNNING) else Capturing.STANDING
+    return Connector(name, running, str(status))
