@@ -7,6 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from cdc_platform.cli.failures import explain
+from cdc_platform.core.errors import Conflict, SchemaRefused
 from tests.cli.calling import cdc, declare, document
 from tests.cli.conftest import Nowhere
 
@@ -181,3 +183,19 @@ def test_what_is_not_confirmed_is_not_done(nowhere: Nowhere, command: tuple[str,
     assert (refused.exit_code, unanswered.exit_code) == (1, 1)
     assert "error: not confirmed: nothing was done" in refused.stderr
     assert "--yes" in document(unanswered)["error"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "code"),
+    [
+        (KeyboardInterrupt(), "interrupted", 130),
+        (PermissionError(13, "Permission denied", "/lake"), "Permission denied", 1),
+        (ValueError("mongodb://ann:s3cret@db/"), "ValueError: mongodb://ann:***@db/", 1),
+        (Conflict("another writer was first"), "another writer was first", 3),
+        (SchemaRefused("qty is text"), "qty is text", 1),
+    ],
+)
+def test_whatever_is_raised_has_one_message_and_one_code(error: BaseException, what: str, code: int) -> None:
+    message = explain(error)
+
+    assert (message.what, message.code) == (what, code)
