@@ -1,0 +1,209 @@
+"""Every check of a table on the real stack: all pass while writers write; damage, and what stands still, is
+told."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import Int64
+from confluent_kafka.admin import AdminClient, NewTopic
+from deltalake import DeltaTable
+
+from cdc_platform.checking import verify
+from cdc_platform.cli.failures import Exit
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.core.model import Kind, Limits
+from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.lake.upkeep import compact
+from cdc_platform.local.stack import Stack
+from cdc_platform.platform import lake_table, replicas
+from cdc_platform.replicate import Drain, Until
+from cdc_platform.replicate.fence import fence
+from cdc_platform.verify.finding import Check, Finding
+from cdc_platform.verify.verdict import Verdict
+from tests.cli import calling
+from tests.stack.conftest import Declare, Mongo, eventually
+from tests.stack.lake import Lake
+
+pytestmark = pytest.mark.stack
+
+PATIENT = 60.0
+"""Seconds of lag allowed here: other tests may run on this machine."""
+
+ALL = frozenset(Check)
+
+
+@pytest.fixture
+def lake(stack: Stack, declare: Declare, tmp_path: Path) -> Lake:
+    often = Limits(current_age=1.0)
+    lake = Lake(stack, declare("orders", lag_seconds=PATIENT, limits=often), tmp_path)
+    lake.deploy()
+    return lake
+
+
+@contextmanager
+def drained(lake: Lake) -> Iterator[None]:
+    """A run that stays, behind its fence, as Dagster's does."""
+    stop = threading.Event()
+    log = KafkaLog(lake.settings.kafka_bootstrap)
+
+    def run() -> None:
+        wanted = replicas(lake.settings, lake.source, log, {"orders": frozenset(Kind)})
+        with fence(lake.settings, lake.source), Drain(wanted, log, Until()) as drain:
+            while not stop.is_set():
+                drain.take(timeout=0.1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def written(orders: Any) -> Iterator[None]:
+    """Inserts, updates, replacements and deletes among a few keys; some values fit no column."""
+    stop = threading.Event()
+
+    def write() -> None:
+        chance = random.Random(5)
+        while not stop.is_set():
+            key = chance.randrange(200)
+            odd = chance.choice([1, 2.5, "three", None, Int64(2**60), {"a.b": [chance.random()]}])
+            match chance.randrange(4):
+                case 0:
+                    orders.delete_one({"_id": key})
+                case 1:
+                    orders.replace_one({"_id": key}, {"odd": odd, "lines": [{"n": key}]}, upsert=True)
+                case _:
+                    orders.update_one({"_id": key}, {"$set": {"odd": odd}, "$inc": {"n": 1}}, upsert=True)
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def found(lake: Lake, *checks: Check) -> dict[Check, Finding]:
+    wanted = {"orders": frozenset(checks) or ALL}
+    return {finding.check: finding for finding in verify(lake.settings, lake.source, wanted)}
+
+
+def uri(lake: Lake, kind: Kind) -> str:
+    return lake_table(lake.settings, lake.source, "orders", kind).uri
+
+
+def not_passed(findings: dict[Check, Finding]) -> list[str]:
+    return [
+        f"{each.check} {each.verdict}: {each.text}" for each in findings.values() if each.verdict != "pass"
+    ]
+
+
+def facts(finding: Finding) -> dict[str, Any]:
+    return {fact.name: fact.value for fact in finding.facts}
+
+
+def test_all_checks_pass_while_writers_write_and_files_are_compacted(lake: Lake, mongo: Mongo) -> None:
+    orders = mongo[lake.source.database].orders
+    with drained(lake), written(orders):
+        eventually(lambda: lake.exists("orders") and lake.current("orders").height > 20, within=60)
+        first = found(lake)
+        assert not_passed(first) == []
+        assert set(first) == ALL
+        compact(Path(uri(lake, Kind.CHANGELOG)))
+        again = found(lake)
+    assert not_passed(again) == []
+    anchor = facts(again[Check.CDF_INTEGRITY])["anchor_version"]
+    assert anchor == facts(first[Check.CDF_INTEGRITY])["current_version"] > 0
+    assert facts(again[Check.OFFSETS_COMPLETE])["kafka_records"] > 100
+    assert facts(again[Check.LAG])["changelog_lag_p95_seconds"] < PATIENT
+
+
+def test_damage_is_found_by_the_check_it_is_for_and_by_the_shell(
+    lake: Lake, mongo: Mongo, tmp_path: Path
+) -> None:
+    orders = mongo[lake.source.database].orders
+    orders.insert_many([{"_id": n, "v": n} for n in range(50)])
+    orders.update_many({"_id": {"$lt": 10}}, {"$inc": {"v": 1}})
+    calling.declare(
+        tmp_path / "sources",
+        lake.source.name,
+        uri=lake.source.uri,
+        collections=["orders"],
+        lag_seconds=PATIENT,
+    )
+    env = {f"CDC_{name.upper()}": str(value) for name, value in lake.settings.model_dump().items()}
+
+    def shell(*words: str) -> Any:
+        return calling.cdc("--sources", str(tmp_path / "sources"), "verify", *words, env=env)
+
+    eventually(lambda: lake.waiting("orders") >= 60)
+    passing = shell(
+        "orders", "--checks", "row_counts,content,cdf_integrity,offsets_complete,schema_consistent"
+    )
+    assert passing.exit_code == Exit.DONE, passing.output
+    assert passing.stdout.count("PASS") == 5
+
+    DeltaTable(uri(lake, Kind.CURRENT)).delete("_key = '7'")
+    after = found(lake)
+    assert after[Check.CDF_INTEGRITY].verdict is Verdict.FAIL
+    assert "7 missing" in after[Check.CDF_INTEGRITY].text
+    assert "(DELETE)" in after[Check.CDF_INTEGRITY].text
+    assert after[Check.CONTENT].verdict is after[Check.ROW_COUNTS].verdict is Verdict.FAIL
+    assert after[Check.OFFSETS_COMPLETE].verdict is Verdict.PASS
+
+    (path, *_) = Path(uri(lake, Kind.CHANGELOG)).glob("*.parquet")
+    path.rename(tmp_path / "taken away")
+    failing = shell("--json")
+    assert failing.exit_code == Exit.DIFFERENT, failing.output
+    told = {each["check"]: each for each in calling.document(failing)["findings"]}
+    for check in ("content", "cdf_integrity", "offsets_complete"):
+        assert told[check]["verdict"] == "fail", told[check]
+        assert f"data file {path.name} is missing" in told[check]["text"]
+
+
+def test_what_stands_still_is_unknown_or_late_and_never_passed(
+    lake: Lake, mongo: Mongo, connect: ConnectClient
+) -> None:
+    orders = mongo[lake.source.database].orders
+    orders.insert_one({"_id": 1})
+    assert {check: each.verdict for check, each in found(lake, Check.SCHEMA_CONSISTENT).items()} == {
+        Check.SCHEMA_CONSISTENT: Verdict.UNKNOWN
+    }, "there are no tables yet"
+    eventually(lambda: lake.waiting("orders") >= 1)
+    lake.drain()
+    strict = lake.source.model_copy(update={"lag_seconds": 0.001})
+    (late,) = verify(lake.settings, strict, {"orders": frozenset({Check.LAG})})
+    assert late.verdict is Verdict.FAIL
+    assert late.text.startswith("LAGGING")
+    connect.pause(lake.source.connector)
+    paused = found(lake, Check.LAG)[Check.LAG]
+    assert paused.verdict is Verdict.UNKNOWN
+    assert "PAUSED" in paused.text
+
+
+def test_a_topic_tells_whether_it_is_compacted(stack: Stack) -> None:
+    admin = AdminClient({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
+    topics = [
+        NewTopic("checks.plain", 1),
+        NewTopic("checks.compacted", 1, config={"cleanup.policy": "compact,delete"}),
+    ]
+    for made in admin.create_topics(topics).values():
+        made.result(timeout=10)
+    log = KafkaLog(stack.endpoints.kafka_bootstrap)
+    assert [log.compacted(topic.topic) for topic in topics] == [False, True]
+    for gone in admin.delete_topics([topic.topic for topic in topics]).values():
+        gone.result(timeout=10)
