@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 from dagster._cli.api import grpc_command
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._serdes import serialize_value
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateInfo
@@ -29,25 +30,26 @@ def rebuilds(source: Source, context: dg.ComponentLoadContext) -> None:
 
 
 def reload(source: Source, arguments: Sequence[str] = ()) -> bool:
-    """Rebuild the definitions of ``source``; False if this process is no code server.
+    """Rebuild the definitions of ``source``; False if this process is no code server, or it does not answer.
 
-    ``arguments``: this process's, without the program. Raises dagster's errors if the server does not answer.
+    ``arguments``: this process's, without the program.
     """
-    client = _own_server(arguments or sys.argv[1:])
+    client = own_server(arguments or sys.argv[1:])
     if client is None:
         return False
     version = hashlib.sha256("\n".join(source.collections).encode()).hexdigest()[:16]
-    reply = client.reload_code_with_state(
-        serialize_value(DefsStateInfo.add_version(None, _key(source), version))
-    )
-    return not reply.serialized_error
+    wanted = serialize_value(DefsStateInfo.add_version(None, _key(source), version))
+    try:
+        return not client.reload_code_with_state(wanted).serialized_error
+    except DagsterUserCodeUnreachableError:
+        return False
 
 
 def _key(source: Source) -> str:
     return f"CdcSource[{source.name}]"
 
 
-def _own_server(arguments: Sequence[str]) -> DagsterGrpcClient | None:
+def own_server(arguments: Sequence[str]) -> DagsterGrpcClient | None:
     """The server this process is, by the options it was started with (``dagster api grpc``)."""
     match arguments:
         case ["api", "grpc", *options]:

@@ -29,7 +29,7 @@ from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_k
 from cdc_platform.orchestrate.reloading import reload
 from cdc_platform.orchestrate.running import working
 from cdc_platform.orchestrate.turn import Situation, turn, worth_looking
-from cdc_platform.orchestrate.watching import Watch
+from cdc_platform.orchestrate.watching import Look, Watch
 from cdc_platform.platform import holds, lake_table
 
 OBSERVE_EVERY = 30.0
@@ -56,7 +56,7 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
         due = _observation_is_due(context.cursor, now)
         look = watch.look(log(), at_all=due)
         tables = look.source.collections
-        notes = [*look.notes, *_read_anew(source, look.source)]
+        notes = [*look.notes, *_read_anew(source, look)]
         runs = working(context.instance, look.source, settings, now)
         names = tables if due else worth_looking(tables, runs, now, settings.run_seconds)
         try:
@@ -87,9 +87,12 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     return drain
 
 
-def _read_anew(loaded: Source, now: Source) -> list[str]:
-    """Have the definitions read anew if collections were found since; what to say of it."""
-    if set(loaded.collections) == set(now.collections) or reload(now):
+def _read_anew(loaded: Source, look: Look) -> list[str]:
+    """Have the definitions read anew if collections were found since; what to say of it.
+
+    In the tick after they are found: the run of this one is planned with the definitions that it began with.
+    """
+    if look.fresh or set(loaded.collections) == set(look.source.collections) or reload(look.source):
         return []
     return ["new collections become assets when the code location is reloaded; they are drained already"]
 

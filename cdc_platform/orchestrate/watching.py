@@ -20,9 +20,12 @@ from cdc_platform.platform import hold_what_is_gone
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """``source``: with all collections found so far. ``notes``: what somebody should know."""
+    """``source``: with all collections found so far. ``fresh``: whether any was found by this very look.
+    ``notes``: what somebody should know.
+    """
 
     source: Source
+    fresh: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -42,8 +45,8 @@ class Watch:
                 self._mongodb.call(lambda: hold_what_is_gone(self._settings, found.source))
         except CdcError as error:
             known = with_found(self._settings, self._source)
-            return Look(known, (f"nobody looks at the source's collections: {error}",))
-        return Look(found.source, _notes(found))
+            return Look(known, notes=(f"nobody looks at the source's collections: {error}",))
+        return Look(found.source, bool(found.fresh), _notes(found))
 
     def _discover(self, log: KafkaLog) -> Found:
         if not self._source.globs:

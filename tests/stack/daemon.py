@@ -16,7 +16,9 @@ from typing import Any
 
 import dagster as dg
 import psutil
+import yaml
 from dagster import DagsterInstance
+from dagster._core.scheduler.instigation import InstigatorType
 
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
@@ -83,29 +85,77 @@ class Daemon:
 
     def said(self) -> str:
         """Why the sensor did not start a run at its last tick."""
-        [state] = self.instance.all_instigator_state() or [None]
-        if state is None:
-            return ""
-        ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-        return (ticks[0].skip_reason or "") if ticks else ""
+        for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+            ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+            return (ticks[0].skip_reason or "") if ticks else ""
+        return ""
 
 
 @contextmanager
 def daemon(lake: Lake, **settings: object) -> Iterator[Daemon]:
     """The daemon runs within the block; none of its processes, nor of its runs, outlives it."""
     env = environment(lake, **settings)
-    home = Path(env["DAGSTER_HOME"])
-    shutil.copy(ROOT / "dagster.yaml", home)
-    log = (home / "daemon.log").open("w")
     command = ["-m", "dagster._daemon", "run", "-f", "tests/project.py", "-d", str(ROOT)]
-    running = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=log, stderr=log)
-    try:
-        with DagsterInstance.from_config(str(home)) as instance:
-            yield Daemon(lake, instance, env)
-    finally:
-        running.send_signal(signal.SIGINT)
-        _end(running, home)
-        log.close()
+    with _instance(env) as instance, _running(env, ROOT, command):
+        yield Daemon(lake, instance, env)
+
+
+@contextmanager
+def project(lake: Lake, name: str, port: int) -> Iterator[Daemon]:
+    """`dagster dev` with a webserver at ``port``, for a project whose YAML declares the lake's source."""
+    folder = lake.settings.state_dir / name
+    home = folder / name / "defs" / "source"
+    home.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(_PROJECT.format(name=name))
+    (folder / name / "__init__.py").touch()
+    (folder / name / "definitions.py").write_text(_DEFINITIONS)
+    declared = lake.source.model_dump(mode="json", exclude_defaults=True)
+    declared["collections"] += declared.pop("globs", [])
+    component = {"type": "cdc_platform.orchestrate.component.CdcSource", "attributes": declared}
+    (home / "defs.yaml").write_text(yaml.safe_dump(component))
+    env = {**environment(lake), "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
+    command = ["-m", "dagster", "dev", "-m", f"{name}.definitions", "-p", str(port), "-h", "127.0.0.1"]
+    with _instance(env) as instance, _running(env, folder, command):
+        yield Daemon(lake, instance, env)
+
+
+_PROJECT = """[project]
+name = "{name}"
+version = "0"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "{name}"
+"""
+_DEFINITIONS = """from pathlib import Path
+import dagster as dg
+
+
+@dg.definitions
+def defs():
+    return dg.load_from_defs_folder(path_within_project=Path(__file__))
+"""
+
+
+def _instance(env: dict[str, str]) -> DagsterInstance:
+    """Made before any process needs it: SQLite's tables cannot be made by two at once."""
+    shutil.copy(ROOT / "dagster.yaml", env["DAGSTER_HOME"])
+    instance = DagsterInstance.from_config(env["DAGSTER_HOME"])
+    instance.get_runs(limit=1)
+    instance.all_instigator_state()
+    return instance
+
+
+@contextmanager
+def _running(env: dict[str, str], folder: Path, command: list[str]) -> Iterator[None]:
+    home = Path(env["DAGSTER_HOME"])
+    with (home / "daemon.log").open("w") as log:
+        running = subprocess.Popen([sys.executable, *command], cwd=folder, env=env, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            running.send_signal(signal.SIGINT)
+            _end(running, home)
 
 
 def _end(running: subprocess.Popen[bytes], home: Path) -> None:
