@@ -14,6 +14,8 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from cdc_platform.core.digest import BucketDigest
@@ -22,11 +24,11 @@ from cdc_platform.core.offsets import Stream
 from cdc_platform.verify.appended import Sums, extent, only_appended
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.feed import feed_leads_here
-from cdc_platform.verify.finding import Check, Fact, Finding, Part, combined, failed, part, passed
+from cdc_platform.verify.finding import Check, Fact, Finding, Part, combined, failed, part, passed, unknown
 from cdc_platform.verify.fold import PASS_ROWS, Folding, fold_against
 from cdc_platform.verify.notes import Anchor, Extent, Notes
 from cdc_platform.verify.stretch import Place
-from cdc_platform.verify.verdict import Verdict
+from cdc_platform.verify.verdict import Cause, Verdict
 
 
 def cdf_integrity(
@@ -37,11 +39,15 @@ def cdf_integrity(
     notes: Notes,
     now: datetime,
     pass_rows: int = PASS_ROWS,
+    *,
+    anew: bool = False,
 ) -> Finding:
-    """``now``: UTC, kept with what is verified. ``pass_rows``: changelog rows folded at once.
+    """``now``: UTC, kept with what is verified. ``pass_rows``: changelog rows folded at once. ``anew``: look
+    at the fold alone, and let the next check begin here.
 
     Raises CdcError if a table cannot be opened.
     """
+    begin = _not_followed if anew else _followed
     # The notes first, then the current table, then its changelog: each may only be ahead of the one before.
     anchor, before = notes.read(Kind.CURRENT, Anchor), notes.read(Kind.CHANGELOG, Extent)
     opened = Opened(current.table, current.table.open(stream))
@@ -49,8 +55,8 @@ def cdf_integrity(
     folding = fold_against(changes, opened, pass_rows)
     there = extent(changes)
     looks = [
-        part(lambda: feed_leads_here(opened, folding.current, current.history, anchor)),
-        part(lambda: only_appended(changes, there, changelog.history, before)),
+        begin(lambda: feed_leads_here(opened, folding.current, current.history, anchor)),
+        begin(lambda: only_appended(changes, there, changelog.history, before)),
         _fold_part(folding, opened),
     ]
     feed, appended, fold = looks
@@ -59,6 +65,19 @@ def cdf_integrity(
     if appended.verdict is not Verdict.FAIL:
         notes.keep(Kind.CHANGELOG, _extent(changelog, changes.handle.version, there, now))
     return combined(table, Check.CDF_INTEGRITY, looks)
+
+
+def _followed(look: Callable[[], Part]) -> Part:
+    found = part(look)
+    if found.verdict is not Verdict.FAIL:
+        return found
+    # What has happened cannot be mended, only accepted.
+    return replace(found, text=f"{found.text} To accept the past as it is: cdc verify --begin-anew.")
+
+
+def _not_followed(look: Callable[[], Part]) -> Part:
+    del look
+    return unknown(Cause.FIRST_LOOK, "The past was not looked at: the next check begins here.")
 
 
 def _fold_part(folding: Folding, current: Opened) -> Part:

@@ -96,10 +96,6 @@ class Notes:
         draft.write_text(note.model_dump_json())
         draft.replace(path)
 
-    def place(self, kind: Kind, note: type[BaseModel]) -> str:
-        """The file to remove for a check to start anew."""
-        return str(self._path(kind, note))
-
     def _path(self, kind: Kind, note: type[BaseModel]) -> Path:
         name = f"{quote(self.table, safe='')}.{kind}.{note.__name__.lower()}"
         return self.folder / f"{name}.json"

@@ -31,9 +31,19 @@ _CONTAINERS: Final = {pl.Struct: "object", pl.List: "list"}
 
 
 def schema_consistent(
-    table: str, changelog: Place, current: Place, stream: Stream, notes: Notes, now: datetime
+    table: str,
+    changelog: Place,
+    current: Place,
+    stream: Stream,
+    notes: Notes,
+    now: datetime,
+    *,
+    anew: bool = False,
 ) -> Finding:
-    """``now``: UTC, kept with what is seen. Raises CdcError if a table cannot be opened."""
+    """``now``: UTC, kept with what is seen. ``anew``: whatever an earlier check saw.
+
+    Raises CdcError if a table cannot be opened.
+    """
     # The notes first, then the current table, then its changelog: each may only be ahead of the one before.
     known = {kind: notes.read(kind, Columns) for kind in Kind}
     opened = Opened(current.table, current.table.open(stream))
@@ -42,7 +52,10 @@ def schema_consistent(
         Kind.CHANGELOG: _noted(changelog, changes.handle, now),
         Kind.CURRENT: _noted(current, opened.handle, now),
     }
-    looks = [part(lambda: _same(changes, opened)), *(_kept(kind, seen[kind], known[kind]) for kind in Kind)]
+    looks = [
+        part(lambda: _same(changes, opened)),
+        *(_kept(kind, seen[kind], None if anew else known[kind]) for kind in Kind),
+    ]
     finding = combined(table, Check.SCHEMA_CONSISTENT, looks)
     if finding.verdict is not Verdict.FAIL:
         for kind, note in seen.items():
@@ -119,7 +132,10 @@ def _kept(kind: Kind, now: Columns, before: Columns | None) -> Part:
     ]
     since = f"since version {before.version}, {before.taken_at:%Y-%m-%d %H:%M:%S} UTC"
     if wrong:
-        return failed(f"The {kind} table has not kept its columns {since}: {_listed(wrong)}.")
+        return failed(
+            f"The {kind} table has not kept its columns {since}: {_listed(wrong)}. To accept them as they "
+            "are: cdc verify --begin-anew."
+        )
     return passed(f"The {kind} table has kept its {len(before.columns)} columns {since}.")
 
 

@@ -3,6 +3,7 @@ person or a machine has."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,15 @@ PARTITIONS = 2
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
+LIFE: tuple[tuple[Visible, ...], ...] = (
+    tuple(created(n, v=n) for n in range(20)),
+    (*(updated(n, v=n + 0.5, name=f"n{n}") for n in range(0, 20, 3)), deleted(1), deleted(2)),
+    (created(1, v=100), updated(4, v=40, lines=[{"sku": "a"}]), updated(4, v=41)),
+    (updated(5, lines=[{"sku": "b", "qty": 2}]), deleted(19)),
+)
+"""The events of a lively shop, batch by batch."""
+
+
 class Shop:
     """One collection of a shop: its topic and its two Delta tables in ``folder``."""
 
@@ -53,12 +63,22 @@ class Shop:
         self.write(*events)
         replicate(self.replica, self.log)
 
-    def live(self) -> None:
-        """Some commits of every kind of change."""
-        self.take(*(created(n, v=n) for n in range(20)))
-        self.take(*(updated(n, v=n + 0.5, name=f"n{n}") for n in range(0, 20, 3)), deleted(1), deleted(2))
-        self.take(created(1, v=100), updated(4, v=40, lines=[{"sku": "a"}]), updated(4, v=41))
-        self.take(updated(5, lines=[{"sku": "b", "qty": 2}]), deleted(19))
+    @classmethod
+    def lively(cls, folder: Path) -> Shop:
+        """With some commits of every kind of change."""
+        shop = cls(folder)
+        for events in LIFE:
+            shop.take(*events)
+        return shop
+
+    @classmethod
+    def like(cls, template: Path, folder: Path) -> Shop:
+        """The lively shop of another folder once more, which is faster than living it again."""
+        shutil.copytree(template, folder, dirs_exist_ok=True)
+        shop = cls(folder)
+        for events in LIFE:
+            shop.write(*events)
+        return shop
 
     def place(self, kind: Kind) -> Place:
         table = self.changelog if kind is Kind.CHANGELOG else self.current

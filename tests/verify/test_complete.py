@@ -51,11 +51,9 @@ def place(shop: Shop, key: str) -> str:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.live()
-    shop.take(deleted(3), tombstone(3))
-    return shop
+def shop(lively: Shop) -> Shop:
+    lively.take(deleted(3), tombstone(3))
+    return lively
 
 
 def test_every_record_once_passes_over_markers_and_tombstones(shop: Shop) -> None:

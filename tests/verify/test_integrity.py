@@ -18,10 +18,8 @@ from tests.verify.shop import Shop, data_files, delta, feed_files, rewrite, unlo
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.live()
-    return shop
+def shop(lively: Shop) -> Shop:
+    return lively
 
 
 def assert_failed(found: Finding, *words: str) -> None:
@@ -157,6 +155,21 @@ def test_rows_lost_by_a_rewrite_that_claims_to_change_nothing_fail(shop: Shop) -
     (path,) = data_files(shop.current)
     rewrite(shop.current, path, lambda rows: rows.filter(pl.col(KEY) != "7"))
     assert_failed(shop.integrity(), "7 missing", "rows were changed without a change in the feed")
+
+
+def test_a_fault_of_the_past_can_be_accepted_but_not_one_that_is_still_there(shop: Shop) -> None:
+    shop.integrity()
+    shop.take(updated(7, v=70))
+    halve = pl.col("_change_type") != "update_preimage"
+    rewrite(shop.current, feed_files(shop.current)[-1], lambda rows: rows.filter(halve))
+    assert_failed(shop.integrity(), "To accept the past as it is: cdc verify --begin-anew.")
+    accepted = shop.integrity(anew=True)
+    assert (accepted.verdict, accepted.cause) == (Verdict.UNKNOWN, Cause.FIRST_LOOK)
+    shop.take(updated(7, v=71))
+    assert shop.integrity().verdict is Verdict.PASS
+    delta(shop.current).delete(f"{KEY} = '7'")
+    assert_failed(shop.integrity(anew=True), "7 missing")
+    assert_failed(shop.integrity(), "7 missing")
 
 
 def test_a_version_that_is_missing_fails_by_its_number(shop: Shop) -> None:
