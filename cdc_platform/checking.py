@@ -21,6 +21,7 @@ from typing import Final
 import polars as pl
 from pymongo import MongoClient
 
+from cdc_platform.catching_up import catch_up
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.status import State, failure
 from cdc_platform.core.columns import OFFSET, PARTITION
@@ -33,8 +34,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.platform import holds, notes, place, replica, subject, utc_now
 from cdc_platform.prove import prove
-from cdc_platform.replicate import Drain, Failure, Replica, Until
-from cdc_platform.replicate.fence import fence_if_free
+from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Hold
 from cdc_platform.verify.complete import Topic, offsets_complete
 from cdc_platform.verify.finding import PROOF, Check, Finding, of_proof, said
@@ -230,20 +230,8 @@ class _Table:
         return found
 
     def _catch_up(self) -> None:
-        """Bring the table forward, unless a staying run is doing so already."""
-        held = holds(self.reach.settings, self.reach.source)
-        with fence_if_free(self.reach.settings, self.reach.source) as free:
-            if not free:
-                return
-            only = [self.replica]
-            until = Until(caught_up=True)
-            with Drain(only, self.reach.log, until, held=lambda name: held.held(name) is not None) as work:
-                while work.running:
-                    outcome = work.take(timeout=0.25)
-                    if isinstance(outcome, Failure):
-                        raise outcome.error
-                    if self.reach.stop.is_set():
-                        work.stop()
+        reach = self.reach
+        catch_up(reach.settings, reach.source, self.replica, reach.log, reach.stop.is_set)
 
 
 def _unknown(table: str, checks: Collection[Check], cause: Cause, text: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ Invariants
 - ``pass`` needs an exact comparison at T: counts and order-free digests of 256 key buckets on both sides,
   and as many keys alive by the changelog alone. ``fail`` needs a difference that is still there, at the
   same T, with tables opened anew. Everything else is ``unknown`` and says why.
-- B lies above every event that had happened at T. See ``_barrier`` for why that holds.
+- B lies above every event that had happened at T. See ``barrier_of`` for why that holds.
 - A table with open dead letters fails and names them, whatever else is found: their changes are missing.
 - Nothing waits longer than the deadline, apart from reading the two tables.
 
@@ -106,10 +106,10 @@ def prove(
     ground: Ground | None = None
     try:
         patience = Patience(clock, sleep, started + deadline)
-        ground = _stand(subject, patience)
-        barrier = _barrier(subject, marker, patience)
+        ground = stand(subject, patience)
+        barrier = barrier_of(subject, marker, patience)
         ground.source.add(subject.truth.digests(ground.at))
-        _await_lake(subject, barrier, patience, drain)
+        await_lake(subject, barrier, patience, drain)
         result = _judge(subject, ground)
     except CdcError as error:
         result = _unknown(subject, ground, error)
@@ -128,7 +128,7 @@ def _with_letters(subject: Subject, result: Result) -> Result:
     return replace(result, verdict=Verdict.FAIL, reason=reason, letters=letters)
 
 
-def _stand(subject: Subject, patience: Patience) -> Ground:
+def stand(subject: Subject, patience: Patience) -> Ground:
     """Ends first, then T: whatever Kafka already holds had happened at T."""
     since = _ends(subject.log, subject.stream, patience)
     return Ground(subject.truth.position(), since)
@@ -138,7 +138,7 @@ def _ends(log: Log, stream: Stream, patience: Patience) -> Offsets:
     return patience.again(lambda: log.ends([stream]))[stream.topic]
 
 
-def _barrier(subject: Subject, marker: str, patience: Patience) -> Offsets:
+def barrier_of(subject: Subject, marker: str, patience: Patience) -> Offsets:
     """Ends of the topic below which every event lies that had happened at T.
 
     The connector's one task sends the source's changes in their order, in one transaction after the other.
@@ -211,7 +211,7 @@ def _silent(subject: Subject, what: str) -> Unprovable:
     )
 
 
-def _await_lake(
+def await_lake(
     subject: Subject, barrier: Offsets, patience: Patience, drain: Callable[[], None] | None
 ) -> None:
     """Until both tables have committed everything below the barrier."""
@@ -252,9 +252,9 @@ def _judge(subject: Subject, ground: Ground) -> Result:
     The table as of T is the same whatever its version, as long as that holds B. So a difference that is gone
     with newer versions came from reading, not from the lake; one that stays is the lake's.
     """
-    found = _compare(subject, ground)
+    found = compared(subject, ground)
     if not found.equal:
-        found = _compare(subject, ground)
+        found = compared(subject, ground)
     if found.equal:
         return _result(subject, found, Verdict.PASS, "")
     if found.state.contended:
@@ -269,7 +269,8 @@ def _judge(subject: Subject, ground: Ground) -> Result:
     )
 
 
-def _compare(subject: Subject, ground: Ground) -> Comparison:
+def compared(subject: Subject, ground: Ground) -> Comparison:
+    """The tables as they are now, taken to the ground's position, against the source there."""
     # The current table first: it is made from the changelog, which therefore stands at or beyond it.
     current = Opened(subject.current, subject.current.open(subject.stream))
     changelog = Opened(subject.changelog, subject.changelog.open(subject.stream))

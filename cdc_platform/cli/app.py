@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cdc_platform.cli import connector, deadletters, failures, holding, replay, run, stack, tables, verify
+from cdc_platform.cli import (
+    connector,
+    deadletters,
+    failures,
+    holding,
+    reconcile,
+    replay,
+    run,
+    stack,
+    tables,
+    verify,
+)
 
 _HELP = """Change data capture from MongoDB into Delta tables.
 
@@ -96,6 +107,7 @@ app.command("verify")(verify.verify)
 app.command("pause")(holding.pause)
 app.command("resume")(holding.resume)
 app.command("replay")(replay.replay)
+app.command("reconcile")(reconcile.reconcile)
 app.add_typer(deadletters.app, name="deadletters")
 
 

@@ -147,6 +147,28 @@ def resume(
 
 
 @app.command()
+def snapshot(
+    ctx: typer.Context,
+    source: SourceName = None,
+    timeout: Timeout = 60,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything of the source once more, then stream; returns once the connector runs.
+
+    Its rows follow those in the topics: what changed unseen is brought up to date. What was deleted unseen is
+    not in a snapshot: `cdc reconcile TABLE` removes it afterwards.
+
+    Example: cdc connector snapshot shop
+    """
+    from cdc_platform.cli.sources import only
+
+    if not yes:
+        typer.confirm(f"Read all of {only(ctx.obj, source).name} again?", abort=True, err=True)
+    _change(ctx, source, as_json, lambda client, name: client.snapshot(name, timeout))
+
+
+@app.command()
 def delete(ctx: typer.Context, source: SourceName = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a connector. Its topics, its position and the lake tables stay; `apply` goes on from there.
 

@@ -162,6 +162,16 @@ class ConnectClient:
         self._send("PUT", f"/connectors/{name}/resume", unknown=name)
         return self._reached(name, State.RUNNING, deadline)
 
+    def snapshot(self, name: str, deadline: float = 30.0) -> ConnectorStatus:
+        """Forget the position and read everything there is again, then stream. Returns once its tasks run.
+
+        The topics go on: rows that are read again follow those that were streamed.
+        """
+        self._send("PUT", f"/connectors/{name}/stop", unknown=name)
+        self._stopped(name, deadline)
+        self._send("DELETE", f"/connectors/{name}/offsets", unknown=name)
+        return self.resume(name, deadline)
+
     def delete(self, name: str, deadline: float = 30.0) -> None:
         """Remove the connector. Its topics and its position stay: one of the same name goes on from there.
 
@@ -181,6 +191,22 @@ class ConnectClient:
             f"connector {name} is removed, but its tasks have not stopped after {deadline:g} s",
             where=self.url,
             remedy="look into the worker's log; leave its topics and its database until they have",
+        )
+
+    def _stopped(self, name: str, deadline: float) -> None:
+        """A stopped connector has no tasks any more."""
+        end = self._clock() + deadline
+        for pause in _pauses():
+            status = self.status(name)
+            if status.state is State.STOPPED and not status.tasks:
+                return
+            if self._clock() + pause >= end:
+                break
+            self._sleep(pause)
+        raise Transient(
+            f"connector {name} has not stopped after {deadline:g} s",
+            where=self.url,
+            remedy="look into the worker's log, and ask again",
         )
 
     def _reached(self, name: str, state: State, deadline: float) -> ConnectorStatus:

@@ -192,9 +192,7 @@ class _Merge:
     added: list[Path]
     conflicts: list[Conflict]
 
-    def types(
-        self, path: Path, have: pl.DataType, batch: pl.DataType, *, new: bool
-    ) -> pl.DataType:
+    def types(self, path: Path, have: pl.DataType, batch: pl.DataType, *, new: bool) -> pl.DataType:
         if have == batch or batch == pl.Null():
             return have
         if have != pl.Null() and (is_wrapper(have) or is_wrapper(batch)):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def canonical_json(value: Any) -> str:
     """``value``: as parsed from Debezium's text. Keys keep their order."""
-    return json.dumps(_canonical(value), ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(_canonical(value))
 
 
 def _canonical(value: Any) -> Any:

@@ -23,13 +23,14 @@ from cdc_platform.core.columns import DELETE, OPERATIONS, READ
 from cdc_platform.decode.lines import Unreadable, parse_as
 from cdc_platform.decode.refusal import Refusal, sift
 
+REPAIRS: Final = "repairs"
 _KEY: Final = pa.schema([("id", pa.string())])
 _VALUE: Final = pa.schema(
     [
         ("op", pa.string()),
         ("before", pa.string()),
         ("after", pa.string()),
-        ("source", pa.struct([("ts_ms", pa.int64()), ("ord", pa.int64())])),
+        ("source", pa.struct([("ts_ms", pa.int64()), ("ord", pa.int64()), (REPAIRS, pa.int64())])),
         ("transaction", pa.struct([("total_order", pa.int64())])),
     ]
 )
@@ -49,8 +50,10 @@ _AVRO: Final = "an Avro or JSON Schema record of Confluent's wire format, not pl
 @dataclass(frozen=True, slots=True)
 class Envelopes:
     """``events``: columns row (index in the records), key, op, before, after (String), ts_ms, ord,
-    total_order (Int64). ``ts_ms`` is the source's time, ``ord`` the place within its second and -1 for a row
-    of the initial snapshot, ``total_order`` the place in its transaction or null. ``bad``: the other records.
+    total_order, repairs (Int64). ``ts_ms`` is the source's time, ``ord`` the place within its second and -1
+    for a row of the initial snapshot, ``total_order`` the place in its transaction or null. ``repairs``: of a
+    delete that the platform itself wrote (``reconcile``), the offset of the row that it deletes. ``bad``: the
+    other records.
     """
 
     events: pl.DataFrame
@@ -75,7 +78,7 @@ def read_envelopes(records: pl.DataFrame, record_bytes: int) -> Envelopes:
         "op",
         "before",
         "after",
-        pl.col("source").struct.field("ts_ms", "ord"),
+        pl.col("source").struct.field("ts_ms", "ord", REPAIRS),
         pl.col("transaction").struct.field("total_order"),
     )
     unsound = events.select("row", what=_unsound()).drop_nulls()

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from cdc_platform.core.logical import TEXTS, Path
 from cdc_platform.core.schema import path_text
+from cdc_platform.decode.depth import COLUMN_LEVELS
 
 _LONG: Final = r'\{\s*"\$numberLong"\s*:\s*"(-?\d+)"\s*\}'
 _BINARY: Final = r'\{{\s*"\$binary"\s*:\s*"({base64})"\s*,\s*"\$type"\s*:\s*"{subtype}"\s*\}}'
@@ -105,9 +106,13 @@ def _decoded(base64: pa.Array) -> pl.Series:
 
 
 def _clashes(path: Path, array: pa.Array) -> Iterator[Clash]:
+    if not pa.types.is_nested(array.type):
+        return
+    if len(path) >= COLUMN_LEVELS and not (pa.types.is_struct(array.type) and _wrapper(array.type)):
+        yield Clash(path, f"field {path_text(path)} nests deeper than {COLUMN_LEVELS} levels")
+        return
     if pa.types.is_list(array.type):
         yield from _clashes((*path, None), array.values)
-    if not pa.types.is_struct(array.type):
         return
     names = [each.name for each in array.type]
     if len(names) > 1 and not _WRAPPED.keys().isdisjoint(names):

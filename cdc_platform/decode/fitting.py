@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import polars as pl
@@ -20,10 +20,12 @@ import polars as pl
 from cdc_platform.core.logical import Path, instance, is_wrapper
 from cdc_platform.core.schema import SAFE_INTEGER, compare, inexact
 from cdc_platform.decode.columnar import Columns, read_columns
+from cdc_platform.decode.depth import COLUMN_LEVELS, levels
 
 _V: Final = "v"
 _UUID: Final = re.compile("[A-Za-z0-9+/]{22}==")
 _MAX_MILLIS: Final = (2**63 - 1) // 1000
+_PLAIN: Final[Mapping[type, str]] = {type(None): "n", bool: "b", float: "f", str: "s"}
 
 
 def type_at(table: pl.Schema, path: Path) -> pl.DataType:
@@ -41,9 +43,13 @@ def type_at(table: pl.Schema, path: Path) -> pl.DataType:
 
 
 class Field:
-    """One field: its type so far, which grows with what fits. ``values``: all of the batch, without nulls."""
+    """One field: its type so far, which grows with what fits.
 
-    def __init__(self, known: pl.DataType, values: Iterable[Any]) -> None:
+    ``values``: all of the batch, without nulls. ``level``: how deep in the documents the field is, from 1.
+    """
+
+    def __init__(self, known: pl.DataType, values: Iterable[Any], level: int = 1) -> None:
+        self._level = level
         self._types: dict[str, pl.DataType | str] = {}
         self._fits: dict[str, str | None] = {}
         self._type = known if known != pl.Null() else self._most_frequent(values)
@@ -79,9 +85,17 @@ class Field:
         if form not in self._types:
             found = read_columns(_alone(value))
             self._types[form] = (
-                found.frame.schema.get(_V, pl.Null()) if isinstance(found, Columns) else found.reason
+                self._not_too_deep(found.frame.schema.get(_V, pl.Null()))
+                if isinstance(found, Columns)
+                else found.reason
             )
         return self._types[form]
+
+    def _not_too_deep(self, dtype: pl.DataType) -> pl.DataType | str:
+        deepest = self._level - 1 + levels(dtype)
+        if deepest <= COLUMN_LEVELS:
+            return dtype
+        return f"it nests down to level {deepest}, columns go to level {COLUMN_LEVELS}"
 
     def _most_frequent(self, values: Iterable[Any]) -> pl.DataType:
         examples: dict[str, Any] = {}
@@ -101,17 +115,11 @@ class Field:
 
 def form_of(value: Any) -> str:
     """A text that two values share only if they have the same type, nulls and empty parts included."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "i" if abs(value) <= SAFE_INTEGER else "I" if -(2**63) <= value < 2**63 else "X"
+    if plain := _PLAIN.get(type(value)):
+        return plain
     match value:
-        case None:
-            return "n"
-        case bool():
-            return "b"
-        case int():
-            return "i" if abs(value) <= SAFE_INTEGER else "I" if -(2**63) <= value < 2**63 else "X"
-        case float():
-            return "f"
-        case str():
-            return "s"
         case list():
             return f"[{''.join(sorted({form_of(each) for each in value}))}]"
         case {"$numberLong": str(digits)} if len(value) == 1:

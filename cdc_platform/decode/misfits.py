@@ -5,15 +5,19 @@ Invariants
 - A value set aside leaves its field null and stands beside it, in the same document: ``price__json`` has the
   text of ``price``, ``_others`` the fields whose names cannot be columns. Nothing else is put there, so what
   a document had can be put together again.
-- Python looks at documents one by one here, and nowhere else: only at those that name a contested field.
+- The text of a value set aside is that of the value as the document had it, also if parts of it were set
+  aside before the whole was looked at.
+- Python looks at documents one by one here, and nowhere else: only at those that name a contested field. It
+  keeps no document, as many objects at once are slow.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
@@ -22,6 +26,7 @@ from cdc_platform.core.columns import JSON_SUFFIX, OTHERS
 from cdc_platform.core.logical import Path
 from cdc_platform.decode.canonical import canonical_json
 from cdc_platform.decode.fitting import Field, type_at
+from cdc_platform.decode.splice import spliced
 
 Document = dict[str, Any]
 
@@ -41,26 +46,36 @@ class Found:
     paths: set[Path] = field(default_factory=set)
 
 
+class _Spot(NamedTuple):
+    """One value: of the ``place``-th object that can hold the field at ``path``, counted in the document's
+    order."""
+
+    path: Path
+    place: int
+    value: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.path[-1])
+
+
 def set_aside(texts: pl.Series, contested: Contested, table: pl.Schema) -> Found:
     """``table``: types that are settled. Documents with a field twice are left for the parser to refuse."""
-    if not contested:
-        return Found(texts)
-    documents = {row: document for row in _naming(texts, contested) if (document := parsed(texts[row]))}
     found = Found(texts)
-    moves: dict[int, _Moves] = {}
-    # Names first: a field may have the very name that another's text is given. Then the deepest: a part that
-    # does not fit is set aside before the whole is looked at.
-    for path in sorted(contested, key=lambda path: (not contested[path], -len(path))):
-        for row, container, why in _misfits(documents, path, contested[path], table):
-            found.misfits.setdefault(row, (path, why))
-            found.paths.add(path)
-            moves.setdefault(row, _Moves()).move(container, str(path[-1]), beside=not contested[path])
-    if moves:
-        whole = texts.to_list()
-        for row, moved in moves.items():
-            if not has_field_twice(whole[row]):
-                moved.finish()
-                whole[row] = json.dumps(documents[row], separators=(",", ":"))
+    if not contested:
+        return found
+    whole = texts.to_list()
+    written: dict[int, str] = {}
+    for layer in _layers(contested):
+        for row, spots in _misfits(whole, written, layer, contested, table, found):
+            text = written.get(row, whole[row])
+            # What was set aside from a part of the value is put back: as the document had it.
+            original = whole[row] if row in written else None
+            if (changed := _moved(text, spots, contested, original)) is not None:
+                written[row] = changed
+    if written:
+        for row, text in written.items():
+            whole[row] = text
         found.texts = pl.Series(texts.name, whole, dtype=pl.String)
     return found
 
@@ -91,24 +106,57 @@ def has_field_twice(text: str) -> bool:
     return twice
 
 
-def _misfits(
-    documents: Mapping[int, Document], path: Path, unnameable: str, table: pl.Schema
-) -> list[tuple[int, Document, str]]:
-    name = str(path[-1])
-    spots = [
-        (row, container)
-        for row, document in documents.items()
-        for container in _containers(document, path[:-1])
-        if container.get(name) is not None
-    ]
+def _layers(contested: Contested) -> Iterator[list[Path]]:
+    """Fields that can be looked at together, as none is a part of another one.
+
+    Names first: a field may have the very name that another's text is given. Then parts before wholes: a part
+    that does not fit is set aside, and then the whole may fit.
+    """
+    unnameable = [path for path, why in contested.items() if why]
     if unnameable:
-        return [(row, container, unnameable) for row, container in spots]
-    judge = Field(type_at(table, path), (container[name] for _, container in spots))
-    return [
-        (row, container, why)
-        for row, container in spots
-        if (why := judge.misfit(container[name])) is not None
-    ]
+        yield [path for path in unnameable if not any(_is_part(path, other) for other in unnameable)]
+    left = [path for path, why in contested.items() if not why]
+    while left:
+        layer = [path for path in left if not any(_is_part(other, path) for other in left)]
+        yield layer
+        left = [path for path in left if path not in layer]
+
+
+def _is_part(path: Path, of: Path) -> bool:
+    return len(path) > len(of) and path[: len(of)] == of
+
+
+def _misfits(
+    whole: list[str],
+    written: Mapping[int, str],
+    layer: list[Path],
+    contested: Contested,
+    table: pl.Schema,
+    found: Found,
+) -> Iterator[tuple[int, list[_Spot]]]:
+    """Rows with their values that do not fit, as they are now. Notes them in ``found``."""
+    spots: dict[Path, list[tuple[int, _Spot]]] = {path: [] for path in layer}
+    for row in _naming(found.texts, layer):
+        document = parsed(written.get(row, whole[row]))
+        for path in layer if document else ():
+            for place, value in _values(document, path):
+                spots[path].append((row, _Spot(path, place, value)))
+    misfits: defaultdict[int, list[_Spot]] = defaultdict(list)
+    for path, candidates in spots.items():
+        judge = Field(type_at(table, path), (spot.value for _, spot in candidates), len(path))
+        for row, spot in candidates:
+            if (why := contested[path] or judge.misfit(spot.value)) is not None:
+                misfits[row].append(spot)
+                found.misfits.setdefault(row, (path, why))
+                found.paths.add(path)
+    return iter(misfits.items())
+
+
+def _values(document: Document | None, path: Path) -> Iterator[tuple[int, Any]]:
+    name = str(path[-1])
+    for place, container in enumerate(_containers(document, path[:-1])):
+        if (value := container.get(name)) is not None:
+            yield place, value
 
 
 def _containers(value: Any, steps: Path) -> Iterator[Document]:
@@ -122,44 +170,44 @@ def _containers(value: Any, steps: Path) -> Iterator[Document]:
         yield from _containers(value[steps[0]], steps[1:])
 
 
-class _Moves:
-    """Of one document: which fields were set aside from which of its parts."""
-
-    def __init__(self) -> None:
-        self._beside: dict[int, list[tuple[str, Any]]] = {}
-        self._others: dict[int, tuple[Document, Document]] = {}
-
-    def move(self, container: Document, name: str, *, beside: bool) -> None:
-        value = self._restored(container.pop(name))
-        if beside:
-            container[f"{name}{JSON_SUFFIX}"] = canonical_json(value)
-            self._beside.setdefault(id(container), []).append((name, value))
-        else:
-            self._others.setdefault(id(container), (container, {}))[1][name] = value
-
-    def finish(self) -> None:
-        for container, others in self._others.values():
-            if others:
-                container[OTHERS] = canonical_json(others)
-
-    def _restored(self, value: Any) -> Any:
-        """A value as the document had it, with what was set aside from its parts put back."""
-        if isinstance(value, list):
-            for each in value:
-                self._restored(each)
-        elif isinstance(value, dict):
-            for name, inner in self._beside.pop(id(value), []):
-                del value[f"{name}{JSON_SUFFIX}"]
-                value[name] = inner
-            value.update(self._others.pop(id(value), (value, {}))[1])
-            for each in value.values():
-                self._restored(each)
-        return value
+def _moved(text: str, spots: list[_Spot], contested: Contested, original: str | None) -> str | None:
+    """The text with these values set aside; None if it has a field twice."""
+    if original is None and not any(contested[spot.path] for spot in spots):
+        quick: str | None = text
+        for spot in spots:
+            if quick is None:
+                break
+            quick = spliced(quick, spot.name, spot.value, spot.name + JSON_SUFFIX, canonical_json)
+        if quick is not None:
+            return quick
+    return None if has_field_twice(text) else _rewritten(text, spots, contested, original)
 
 
-def _naming(texts: pl.Series, contested: Contested) -> list[int]:
+def _rewritten(text: str, spots: list[_Spot], contested: Contested, original: str | None) -> str:
+    document = parsed(text)
+    source = parsed(original) if original is not None else None
+    others: dict[int, tuple[Document, Document]] = {}
+    for path in dict.fromkeys(spot.path for spot in spots):
+        places = {spot.place: spot for spot in spots if spot.path == path}
+        was = dict(_values(source, path)) if source is not None else {}
+        for place, container in enumerate(list(_containers(document, path[:-1]))):
+            if place not in places:
+                continue
+            name = places[place].name
+            value = container.pop(name)
+            value = was.get(place, value)
+            if contested[path]:
+                others.setdefault(id(container), (container, {}))[1][name] = value
+            else:
+                container[name + JSON_SUFFIX] = canonical_json(value)
+    for container, fields in others.values():
+        container[OTHERS] = canonical_json(fields)
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _naming(texts: pl.Series, layer: list[Path]) -> list[int]:
     """Documents that may have one of the fields, by the text of its name."""
-    names = {str(path[-1]) for path in contested}
+    names = {str(path[-1]) for path in layer}
     if "" in names:
         return list(range(len(texts)))
     spelled = names | {json.dumps(name)[1:-1] for name in names}

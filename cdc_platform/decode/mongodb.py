@@ -21,7 +21,7 @@ from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Limits, Policy, Records
 from cdc_platform.core.offsets import Range, Ranges
 from cdc_platform.decode.documents import Layout, read_documents
-from cdc_platform.decode.envelope import read_envelopes
+from cdc_platform.decode.envelope import REPAIRS, read_envelopes
 from cdc_platform.decode.refusal import Refusal
 
 _EMPTY_DOCUMENT: Final = "{}"
@@ -43,13 +43,16 @@ class Decoded:
     table's logical types.
 
     ``letters``: TOPIC, PARTITION, OFFSET, timestamp_ms, key, value, reason, remedy of the dead letters.
-    ``tombstones``: records without a value, which Kafka's compaction wants and the changelog does not: the
-    delete before them is a row already. ``ranges``: the offsets that these stand for, all of the records',
-    or only those before ``refused``, the first record that stops the table.
+    ``repairs``: KEY, PARTITION, OFFSET and repairs of the rows that are deletes of the platform's own, each
+    with the offset of the row it deletes. ``tombstones``: records without a value, which Kafka's compaction
+    wants and the changelog does not: the delete before them is a row already. ``ranges``: the offsets that
+    these stand for, all of the records', or only those before ``refused``, the first record that stops the
+    table.
     """
 
     frame: pl.DataFrame
     letters: pl.DataFrame
+    repairs: pl.DataFrame
     tombstones: int
     ranges: Ranges
     layout: Layout
@@ -71,19 +74,19 @@ def decode(
     rules, layout = rules or Rules(), layout or Layout()
     refused: Terminal | None = None
     while True:
-        frame, bad, layout = _rows(records, table, rules, layout)
+        frame, repairs, bad, layout = _rows(records, table, rules, layout)
         if not bad or rules.values is not Policy.REFUSE:
             break
         refused = bad[0].error(records)
         records = _before(records, bad[0].row)
     tombstones = records.frame["value"].null_count()
-    return Decoded(frame, _letters(records, bad), tombstones, records.ranges, layout, refused)
+    return Decoded(frame, _letters(records, bad), repairs, tombstones, records.ranges, layout, refused)
 
 
 def _rows(
     records: Records, table: pl.Schema, rules: Rules, layout: Layout
-) -> tuple[pl.DataFrame, list[Refusal], Layout]:
-    """The rows, the records that cannot be rows in their order, and the next batch's layout."""
+) -> tuple[pl.DataFrame, pl.DataFrame, list[Refusal], Layout]:
+    """The rows, the repairs among them, the records that cannot be rows, and the next batch's layout."""
     indexed = records.frame.with_row_index("row").filter(pl.col("value").is_not_null())
     envelopes = read_envelopes(indexed, rules.record_bytes)
     events = envelopes.events
@@ -96,7 +99,9 @@ def _rows(
     ]
     kept = events[documents.rows]
     frame = _assembled(kept, documents.frame, records)
-    return frame, sorted(bad, key=lambda refusal: refusal.row), documents.layout
+    places = frame.select(columns.KEY, columns.PARTITION, columns.OFFSET)
+    repairs = places.with_columns(kept[REPAIRS]).drop_nulls(REPAIRS)
+    return frame, repairs, sorted(bad, key=lambda refusal: refusal.row), documents.layout
 
 
 def _before(records: Records, row: int) -> Records:

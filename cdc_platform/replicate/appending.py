@@ -24,6 +24,7 @@ from cdc_platform.decode.documents import Layout
 from cdc_platform.decode.mongodb import Decoded, Rules, decode
 from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.letters import keep_letters
+from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
 
 
@@ -91,10 +92,11 @@ def _append(replica: Replica, batch: _Batch) -> Appended:
     if not fresh:
         return Appended(None, carried, decoded.refused)
     rows, letters = decoded.frame.filter(_within(fresh)), decoded.letters.filter(_within(fresh))
+    rows_in = rows.height + letters.height
+    rows = without_void(rows, decoded.repairs.filter(_within(fresh)), table, handle)
     now = replica.now()
     keep_letters(replica.letters, replica.stream, letters, fresh, now)
     fitted = fit(known, stamped(rows, now), replica)
-    rows_in = rows.height + letters.height
     receipt = commit(replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height)
     return Appended(receipt, carried, decoded.refused)
 

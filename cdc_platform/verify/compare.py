@@ -83,6 +83,16 @@ def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
     return Comparison(ground, changelog, state, lake, counts, ground.source.differing(lake))
 
 
+def extra_keys(truth: Truth, found: Comparison) -> tuple[dict[str, tuple[int, int]], int]:
+    """Keys that the lake has and the source has not, with the place of their last row, and the number of
+    buckets that were not looked into."""
+    buckets = first_buckets(found.ground.source, found.lake, found.buckets)
+    source = dict(truth.digests(found.ground.at, buckets)) if buckets else {}
+    wrong = kinds(source, found.state.digests(buckets)) if buckets else {}
+    extra = frozenset(key for key, kind in wrong.items() if kind is Kind.EXTRA)
+    return dict(last_offsets(found.changelog, extra)), len(found.buckets) - len(buckets)
+
+
 def differing_keys(truth: Truth, found: Comparison) -> Differing:
     """The keys that make the buckets differ, from as many buckets as memory allows, one at least."""
     buckets = first_buckets(found.ground.source, found.lake, found.buckets)

@@ -341,7 +341,5 @@ def test_a_declaration_that_contradicts_the_table_stops_it_with_a_remedy(log: Me
     table = orders(log)
     replicate(table, log)
     log.write(TOPIC, 0, created("b", price=11))
-    with pytest.raises(
-        SchemaRefused, match="price is Int64 in the table and Float64 in the source's"
-    ):
+    with pytest.raises(SchemaRefused, match="price is Int64 in the table and Float64 in the source's"):
         append_changes(replace(table, declared=pl.Schema({"price": pl.Float64})), read(log))

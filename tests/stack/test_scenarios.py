@@ -16,32 +16,24 @@ from confluent_kafka import Producer
 from pymongo.collection import Collection
 
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.status import Progress
 from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import hold_what_is_gone, holds
+from cdc_platform.reconciling import reconcile
 from cdc_platform.replicate import Failure
 from cdc_platform.verify.verdict import Result, Verdict
-from tests.stack.conftest import Mongo
+from tests.stack.conftest import Mongo, eventually
 from tests.stack.lake import Lake
 
 pytestmark = pytest.mark.stack
 
 COLLECTIONS = (
     *("one", "hundred", "updates", "repeated", "deletes", "lifecycle", "evolving", "thousand"),
-    *(
-        "mixed",
-        "poisoned",
-        "dropped",
-        "renamed",
-        "refused",
-        "healthy",
-        "keys",
-        "transactions",
-        "snapshot",
-        "returning",
-    ),
+    *("mixed", "poisoned", "dropped", "renamed", "refused", "healthy", "again"),
+    *("keys", "transactions", "snapshot", "returning"),
 )
 Documents = Collection[dict[str, Any]]
 
@@ -297,3 +289,26 @@ def test_a_collection_that_is_dropped_or_renamed_holds_its_table_back_with_a_rem
     assert lake.current("dropped").height == 1, "the lake keeps what it had"
     assert held.release("dropped")
     assert hold_what_is_gone(lake.settings, lake.source) == {}, "who lets it go on is not asked again"
+
+
+def test_rows_deleted_while_nothing_was_captured_are_reconciled_after_a_new_snapshot(
+    lake: Lake, database: Any, connect: ConnectClient
+) -> None:
+    database.again.insert_many([{"_id": n, "v": n} for n in range(50)])
+    assert passed(lake.prove("again"))
+    connect.pause(lake.source.connector)
+    database.again.delete_many({"_id": {"$lt": 5}})
+    database.again.update_many({"_id": {"$gte": 40}}, {"$set": {"v": -1}})
+    connect.snapshot(lake.source.connector)
+    eventually(lambda: connect.progress(lake.source.connector) is Progress.STREAM)
+    result = lake.prove("again")
+    assert result.verdict is Verdict.FAIL
+    assert {each.key for each in result.differing} == {str(n) for n in range(5)}
+    found = reconcile(lake.settings, lake.source, "again", dry_run=True)
+    assert set(found.rows) == {str(n) for n in range(5)}
+    assert lake.current("again").height == 50
+    reconcile(lake.settings, lake.source, "again")
+    assert passed(lake.prove("again"))
+    assert lake.current("again").height == 45
+    database.again.insert_one({"_id": 0, "v": "back"})
+    assert passed(lake.prove("again"))

@@ -1,0 +1,89 @@
+"""Rows of the lake that the source has no more, found at a cluster time and deleted through the ordinary
+path.
+
+Such rows are left when deletes were never streamed: a snapshot that was interrupted and begun again, a
+connector that was made anew, changes that were lost with the oplog. The stream says nothing of them, a
+comparison does.
+
+Invariants
+- Found as a proof finds them: at one cluster time, with everything that had happened by then in the lake,
+  twice.
+- Deleted by an event in the key's own partition of the topic, so that every reader of the topic sees it,
+  offsets stay unique, and the changelog tells of it. It names the row it deletes: a key that has come back
+  since is safe (``replicate.repairs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from cdc_platform.core.columns import DELETE
+from cdc_platform.core.errors import Transient
+from cdc_platform.decode.envelope import REPAIRS
+from cdc_platform.prove import Patience, Subject, await_lake, barrier_of, compared, stand
+from cdc_platform.verify.compare import extra_keys
+from cdc_platform.verify.verdict import ClusterTime
+
+Place = tuple[int, int]
+"""Partition and offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """``rows``: keys that the source did not have at ``at``, with the place of their last row.
+    ``buckets_unlisted``: buckets that differ, too, and were not looked into: do it again.
+    """
+
+    at: ClusterTime
+    rows: Mapping[str, Place]
+    buckets_unlisted: int
+
+
+def find_orphans(
+    subject: Subject,
+    *,
+    marker: str,
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    drain: Callable[[], None] | None = None,
+) -> Orphans:
+    """Arguments as of ``prove``. Raises CdcError where a proof would end as unknown."""
+    patience = Patience(clock, sleep, clock() + deadline)
+    ground = stand(subject, patience)
+    barrier = barrier_of(subject, marker, patience)
+    ground.source.add(subject.truth.digests(ground.at))
+    await_lake(subject, barrier, patience, drain)
+    found = compared(subject, ground)
+    if found.state.contended:
+        raise Transient(
+            "an initial snapshot is running: its rows may be newer than the position",
+            where=f"table {subject.table}",
+            remedy="reconcile once the connector streams (cdc connector status)",
+        )
+    rows, unlisted = extra_keys(subject.truth, found)
+    if rows:
+        again, _ = extra_keys(subject.truth, compared(subject, ground))
+        rows = {key: place for key, place in rows.items() if again.get(key) == place}
+    return Orphans(ground.at, rows, unlisted)
+
+
+def deletes(orphans: Orphans) -> list[tuple[int, bytes, bytes]]:
+    """The events that delete them: partition, key and value of each record."""
+    return [
+        (partition, orjson.dumps({"id": key}), orjson.dumps(_delete(orphans.at, offset)))
+        for key, (partition, offset) in sorted(orphans.rows.items())
+    ]
+
+
+def _delete(at: ClusterTime, offset: int) -> dict[str, object]:
+    return {
+        "before": None,
+        "after": None,
+        "op": DELETE,
+        "source": {"connector": "cdc-platform", "ts_ms": at.seconds * 1000, "ord": at.ord, REPAIRS: offset},
+        "transaction": None,
+    }
