@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from deltalake import write_deltalake
@@ -15,8 +16,10 @@ from cdc_platform.lake.upkeep import compact
 from cdc_platform.verify.complete import Topic, offsets_complete
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.verdict import Cause, Verdict
-from tests.replicate.events import created, deleted, tombstone, updated
+from tests.replicate.events import created, deleted, event, tombstone, updated
 from tests.verify.shop import TOPIC, Shop, delta, unlock
+
+BY_US = {"connector": "cdc-platform"}
 
 
 class Ticking:
@@ -153,6 +156,16 @@ def test_a_record_that_is_a_dead_letter_is_not_missed(shop: Shop) -> None:
     )
     unlock(shop.changelog).delete(f"{KEY} = '7'")
     assert "are not in the changelog" not in check(shop, letters=lambda: letters).text
+
+
+def test_a_repair_that_came_too_late_has_no_row(shop: Shop) -> None:
+    key, value = event(7, "d", None)
+    assert value is not None
+    repair = orjson.dumps({**orjson.loads(value), "source": {**orjson.loads(value)["source"], **BY_US}})
+    shop.take((key, repair))
+    assert check(shop).verdict is Verdict.PASS
+    unlock(shop.changelog).delete(f"{KEY} = '7' and _cdc_operation = 'd'")
+    assert "are not in the changelog" not in check(shop).text
 
 
 def test_a_topic_that_lost_its_end_fails(shop: Shop) -> None:
