@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from cdc_platform.checking import verify
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
+from cdc_platform.orchestrate.answering import answered
 from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.verify.finding import MEANINGS, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
@@ -29,7 +29,7 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
     def proof(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         journal = Journal(source.name, run_id=context.run.run_id)
         wanted = _wanted(source, context.selected_asset_check_keys)
-        for finding in verify(settings, source, wanted, journal.proven):
+        for finding in answered(settings, source, wanted, journal.proven):
             _log(context, finding)
             yield check_result(source, finding)
 
