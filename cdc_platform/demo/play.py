@@ -19,11 +19,13 @@ from pathlib import Path
 from threading import Event
 
 from rich.console import Console
+from rich.live import Live
 
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.demo.live import LiveView
 from cdc_platform.demo.report import Report, TableReport, lag_fields
 from cdc_platform.demo.shop import Shop, open_shop
 from cdc_platform.demo.webserver import Webserver
@@ -180,9 +182,7 @@ class Play:
             self._until(lambda: writers.passed > 3, 30, "the writers did not start")
             self._say("proving the lake against the source while the writers run")
             proof = webserver.launch(JOB)
-            while writers.running:
-                self._say(self._progress(settings, source, writers))
-                time.sleep(LOOK_EVERY)
+            self._watch(settings, source, writers)
             done = writers.result()
             until = utc_now()
         during = self._verdicts(webserver, source, proof)
@@ -262,6 +262,19 @@ class Play:
             verdict=str(found["cdc/verdict"]),
             reason=str(found["cdc/reason"]),
         )
+
+    def _watch(self, settings: Settings, source: Source, writers: Writers) -> None:
+        """Until the writers are done: a table that moves on a terminal, otherwise a line now and then."""
+        if self._journal or not self._console.is_terminal:
+            while writers.running:
+                self._say(self._progress(settings, source, writers))
+                time.sleep(LOOK_EVERY)
+            return
+        view = LiveView(settings, source, writers, self._wishes.documents)
+        with Live(view.table(), console=self._console, auto_refresh=False) as live:
+            while writers.running:
+                live.update(view.table(), refresh=True)
+                time.sleep(0.5)
 
     def _progress(self, settings: Settings, source: Source, writers: Writers) -> str:
         rows = _rows(settings, source, Kind.CHANGELOG) - self._wishes.documents
