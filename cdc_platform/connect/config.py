@@ -17,12 +17,10 @@ from typing import Final
 import orjson
 
 from cdc_platform.core.pattern import expression
+from cdc_platform.core.sizes import MAX_RECORD_BYTES
 from cdc_platform.core.source import Source
 
 CONNECTOR_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
-
-MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
-"""An update carries a document of up to 16 MB twice (before, after), as text inside text."""
 
 _HEARTBEATS: Final = "__debezium-heartbeat"
 

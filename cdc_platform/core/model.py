@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.offsets import Offsets, Ranges, Stream
+from cdc_platform.core.sizes import MAX_RECORD_BYTES
 
 RECORD_SCHEMA = pl.Schema(
     {
@@ -84,7 +85,9 @@ class Limits(BaseModel):
     )
     current_rows: int = Field(default=200_000, ge=1, description="Most changelog rows in one merge.")
     record_bytes: int = Field(
-        default=48 * 2**20, ge=1, description="Most bytes of one record; a larger one becomes a dead letter."
+        default=MAX_RECORD_BYTES,
+        ge=1,
+        description="Most bytes of one record; a larger one becomes a dead letter.",
     )
     dead_in_a_row: int = Field(
         default=1_000,

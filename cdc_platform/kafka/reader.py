@@ -21,9 +21,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from cdc_platform.core.errors import CdcError, OffsetsLost, Terminal, Transient
 from cdc_platform.core.model import RECORD_SCHEMA, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Stream
-
-MAX_DOCUMENT = 48 * 1024 * 1024
-"""A change event holds a document of up to 16 MB before and after the change, as text."""
+from cdc_platform.core.sizes import MAX_RECORD_BYTES
 
 UNREACHABLE_AFTER = 60.0
 """Seconds without any broker after which reading gives up; librdkafka reconnects by itself until then."""
@@ -155,9 +153,9 @@ def _configuration(bootstrap: str) -> dict[str, str | int | bool]:
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
         "fetch.wait.max.ms": 50,
-        "fetch.message.max.bytes": MAX_DOCUMENT,
-        "fetch.max.bytes": MAX_DOCUMENT * 2,
-        "receive.message.max.bytes": MAX_DOCUMENT * 3,
+        "fetch.message.max.bytes": MAX_RECORD_BYTES,
+        "fetch.max.bytes": MAX_RECORD_BYTES,
+        "receive.message.max.bytes": 2 * MAX_RECORD_BYTES,
         "queued.max.messages.kbytes": 64 * 1024,
         "queued.min.messages": 100_000,
         "socket.keepalive.enable": True,

@@ -12,6 +12,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cdc_platform.core.sizes import MAX_RECORD_BYTES
+
 
 def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -37,8 +39,8 @@ class StackSettings(BaseSettings):
     kafka_heap_mb: int = Field(default=512, ge=256)
     connect_heap_mb: int = Field(default=768, ge=256)
     max_message_bytes: int = Field(
-        default=64 * 1024 * 1024,
-        description="largest event; an update has a 16 MB document twice, as escaped text",
+        default=MAX_RECORD_BYTES,
+        description="largest event; a 16 MB change is JSON text inside JSON text in it",
     )
 
     start_timeout_s: float = Field(

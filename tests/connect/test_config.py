@@ -77,7 +77,18 @@ def test_what_can_be_tuned_reaches_the_connector():
 def test_wall_time_is_clamped_into_the_cluster_second():
     (stage,) = json.loads(connector_config(source())["cursor.pipeline"])
     assert list(stage) == ["$addFields"]
-    assert list(stage["$addFields"]) == ["wallTime"]
+    assert "wallTime" in stage["$addFields"]
+
+
+def test_an_event_loses_first_its_description_and_then_the_document_before():
+    config = connector_config(source())
+    (stage,) = json.loads(config["cursor.pipeline"])
+    kept = stage["$addFields"]
+    assert set(kept) == {"wallTime", "updateDescription", "fullDocumentBeforeChange"}
+    measured = {name: json.dumps(kept[name]["$cond"][0]) for name in kept if name != "wallTime"}
+    assert measured["updateDescription"].count("$bsonSize") == 3
+    assert measured["fullDocumentBeforeChange"].count("$bsonSize") == 2
+    assert config["cursor.pipeline.order"] == "user_first"
 
 
 @pytest.mark.parametrize("name", ["a,b", "a b", "naïve", "a+b", ""])
