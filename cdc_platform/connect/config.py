@@ -7,6 +7,8 @@ Invariants
   vanishes.
 - The commit time of an event lies in the second of its cluster time: with ``ord`` it is the exact position
   that proofs compare at. Without that, an event near a second's end is placed on the wrong side of a proof.
+- A change event is at most as large as MongoDB sends one: it loses what nothing downstream needs before it
+  is. Without that, one update of a large document ends the stream of the whole database.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 import orjson
 
 from cdc_platform.core.pattern import expression
-from cdc_platform.core.sizes import MAX_RECORD_BYTES
+from cdc_platform.core.sizes import MAX_DOCUMENT_BYTES, MAX_RECORD_BYTES
 from cdc_platform.core.source import Source
 
 CONNECTOR_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
@@ -56,7 +58,9 @@ def _capture(source: Source) -> dict[str, str]:
         "database.include.list": exactly(source.database),
         "collection.include.list": ",".join(_included(source)),
         **_images(source),
-        "cursor.pipeline": commit_time_within_cluster_second(),
+        "cursor.pipeline": orjson.dumps([{"$addFields": _commit_time() | _fitting_images()}]).decode(),
+        # before Debezium's own stages: they already fail with an event that is too large
+        "cursor.pipeline.order": "user_first",
         "skipped.operations": "none",
         "provide.transaction.metadata": "true",
         "tombstones.on.delete": "false",
@@ -93,8 +97,8 @@ def _images(source: Source) -> dict[str, str]:
     }
 
 
-def commit_time_within_cluster_second() -> str:
-    """Change stream stage that moves ``wallTime`` into the second of ``clusterTime``, by as little as it can.
+def _commit_time() -> dict[str, object]:
+    """Moves ``wallTime`` into the second of ``clusterTime``, by as little as it can.
 
     Debezium 3.4 fills an event's ``source.ts_ms`` from the wall time, whose second differs from the cluster
     time's for a few events in 100,000, and always when the cluster's clock runs ahead.
@@ -102,7 +106,27 @@ def commit_time_within_cluster_second() -> str:
     second = {"$multiply": [{"$toLong": {"$tsSecond": "$clusterTime"}}, 1000]}
     not_before = {"$max": [{"$toLong": "$wallTime"}, second]}
     within = {"$min": [not_before, {"$add": [second, 999]}]}
-    return orjson.dumps([{"$addFields": {"wallTime": {"$toDate": within}}}]).decode()
+    return {"wallTime": {"$toDate": within}}
+
+
+def _fitting_images() -> dict[str, object]:
+    """Leaves out what would make an event too large to be sent: first the description of an update, which
+    says what the images say, then the document before it.
+
+    MongoDB refuses an event over 16 MB, and with it all that come after. Its stage that splits such events
+    ($changeStreamSplitLargeEvent) is not in servers before 6.0.9, and Debezium 3.4 cannot always go on from
+    a split event after a restart.
+    """
+
+    def kept(field: str, beside: list[str]) -> dict[str, object]:
+        sizes = [{"$ifNull": [{"$bsonSize": each}, 0]} for each in (field, *beside)]
+        return {"$cond": [{"$gt": [{"$add": sizes}, MAX_DOCUMENT_BYTES]}, "$$REMOVE", field]}
+
+    after, before = "$fullDocument", "$fullDocumentBeforeChange"
+    return {
+        "updateDescription": kept("$updateDescription", [before, after]),
+        "fullDocumentBeforeChange": kept(before, [after]),
+    }
 
 
 def _snapshot(source: Source) -> dict[str, str]:
