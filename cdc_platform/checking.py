@@ -60,9 +60,15 @@ Wanted = Mapping[str, frozenset[Check]]
 
 
 def verify(
-    settings: Settings, source: Source, wanted: Wanted, proven: Callable[[Result], None] = lambda _: None
+    settings: Settings,
+    source: Source,
+    wanted: Wanted,
+    proven: Callable[[Result], None] = lambda _: None,
+    *,
+    anew: bool = False,
 ) -> Iterator[Finding]:
     """The findings, a table's together, as they come. ``proven``: told of each proof, by the caller's thread.
+    ``anew``: what earlier checks saw does not count any more, the tables' past begins now.
 
     Interrupted, it waits for the reads and commits that are under way, and for nothing else.
     """
@@ -77,7 +83,7 @@ def verify(
     connector = _connector(settings, source) if asked else None
     stop = Event()
     with connect(source.uri) as client, ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        reach = _Reach(settings, source, log, client, connector, stop)
+        reach = _Reach(settings, source, log, client, connector, stop, anew)
         work = [
             pool.submit(_findings, reach, name, streams.get(source.topic(name)), checks)
             for name, checks in wanted.items()
@@ -103,6 +109,7 @@ class _Reach:
     client: MongoClient[Document]
     connector: Connector | None
     stop: Event
+    anew: bool
 
     def sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds):
@@ -181,9 +188,8 @@ class _Table:
             )
         if check is Check.OFFSETS_COMPLETE:
             return offsets_complete(name, changelog, self._topic())
-        if check is Check.SCHEMA_CONSISTENT:
-            return schema_consistent(name, changelog, current, stream, self._notes, now())
-        return cdf_integrity(name, changelog, current, stream, self._notes, now())
+        look = schema_consistent if check is Check.SCHEMA_CONSISTENT else cdf_integrity
+        return look(name, changelog, current, stream, self._notes, now(), anew=self.reach.anew)
 
     def _topic(self) -> Topic:
         stream, letters = self.replica.stream, self.replica.letters

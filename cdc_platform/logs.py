@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cdc_platform.core.errors import CdcError, Transient
 from cdc_platform.core.masking import masked_within
 from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.verdict import Result, Verdict
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
@@ -144,12 +145,7 @@ class Journal:
 
     def proven(self, result: Result) -> None:
         """A verdict, without the keys that differ: they are values of documents."""
-        log = {
-            Verdict.PASS: self._log.info,
-            Verdict.FAIL: self._log.error,
-            Verdict.UNKNOWN: self._log.warning,
-        }[result.verdict]
-        log(
+        self._level(result.verdict)(
             "verdict",
             table=result.table,
             verdict=result.verdict.value,
@@ -161,6 +157,25 @@ class Journal:
             differing=result.differing_count,
             seconds=round(result.seconds, 3),
         )
+
+    def checked(self, finding: Finding) -> None:
+        """A check's verdict, without its text: that may name keys."""
+        self._level(finding.verdict)(
+            "check",
+            table=finding.table,
+            check=finding.check.value,
+            verdict=finding.verdict.value,
+            cause=finding.cause and finding.cause.value,
+            seconds=round(finding.seconds, 3),
+        )
+
+    def _level(self, verdict: Verdict) -> Callable[..., None]:
+        levels: Mapping[Verdict, Callable[..., None]] = {
+            Verdict.PASS: self._log.info,
+            Verdict.FAIL: self._log.error,
+            Verdict.UNKNOWN: self._log.warning,
+        }
+        return levels[verdict]
 
     def failed(self, error: CdcError) -> None:
         """The run as a whole cannot go on."""

@@ -16,6 +16,7 @@ from cdc_platform.core.errors import SchemaRefused, Transient
 from cdc_platform.core.model import Kind, Lag, Receipt
 from cdc_platform.core.offsets import Range
 from cdc_platform.logs import Format, Journal, LogSettings, trace_fields
+from cdc_platform.verify.finding import Check, Finding
 from cdc_platform.verify.verdict import Cause, ClusterTime, DifferingKey, Result, Verdict
 from cdc_platform.verify.verdict import Kind as Difference
 
@@ -129,6 +130,19 @@ def test_a_verdict_is_told_at_its_weight_and_without_the_keys_of_documents() -> 
     told = ("level", "verdict", "differing", "position", "reason")
     assert [failed[name] for name in told] == ["error", "fail", 1, "7.1", "One key differs."]
     assert (unknown["level"], unknown["cause"]) == ("warning", "lagging")
+    assert "ann" not in stream.getvalue()
+
+
+def test_a_check_is_a_line_without_the_keys_that_its_text_names() -> None:
+    stream = configured()
+    text = "The current table is not the fold of its changelog: ann missing."
+    Journal("shop").checked(Finding("orders", Check.CDF_INTEGRITY, Verdict.FAIL, text, seconds=1.5))
+    Journal("shop").checked(Finding("orders", Check.LAG, Verdict.UNKNOWN, "At rest.", Cause.NOTHING_SEEN))
+
+    failed, unknown = lines(stream)
+    told = ("event", "level", "table", "check", "verdict", "seconds")
+    assert [failed[name] for name in told] == ["check", "error", "orders", "cdf_integrity", "fail", 1.5]
+    assert (unknown["level"], unknown["cause"]) == ("warning", "nothing happened")
     assert "ann" not in stream.getvalue()
 
 

@@ -31,6 +31,13 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    begin_anew: Annotated[
+        bool,
+        typer.Option(
+            "--begin-anew",
+            help="Accept the tables' past as it is: cdf_integrity, schema_consistent begin here.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove tables against their source, and check the lake by itself; of all sources, if none is named.
@@ -52,7 +59,7 @@ def verify(
 
     out, given, found = Output(as_json=as_json), settings(), []
     for declared, wanted in _wanted(ctx, table or [], source, _checks(checks)):
-        for finding in checking.verify(given, declared, wanted):
+        for finding in checking.verify(given, declared, wanted, anew=begin_anew):
             found.append((declared, finding))
             out.running.print(_line(declared, finding), soft_wrap=True)
     verdicts = [finding.verdict for _, finding in found]

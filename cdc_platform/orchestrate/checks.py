@@ -14,7 +14,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.answering import answered
 from cdc_platform.orchestrate.keys import lake_key
-from cdc_platform.verify.finding import MEANINGS, Check, Finding, Value
+from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
 
 
@@ -31,6 +31,8 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
         wanted = _wanted(source, context.selected_asset_check_keys)
         for finding in answered(settings, source, wanted, journal.proven):
             _log(context, finding)
+            if finding.check not in PROOF:
+                journal.checked(finding)
             yield check_result(source, finding)
 
     return [proof]

@@ -4,7 +4,7 @@ person or a machine has."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ LIFE: tuple[tuple[Visible, ...], ...] = (
 class Shop:
     """One collection of a shop: its topic and its two Delta tables in ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, changelog_by: Sequence[str] = (), current_by: Sequence[str] = ()
+    ) -> None:
         self.log = MemoryLog()
         self.stream: Stream = self.log.create(TOPIC, PARTITIONS)
-        self.changelog = DeltaLakeTable(folder / "orders_changes", Kind.CHANGELOG)
-        self.current = DeltaLakeTable(folder / "orders", Kind.CURRENT)
+        self.changelog = DeltaLakeTable(folder / "orders_changes", Kind.CHANGELOG, changelog_by)
+        self.current = DeltaLakeTable(folder / "orders", Kind.CURRENT, current_by)
         self.replica = replica(self.stream, self.changelog, self.current)
         self.notes = Notes(folder / "checks", "orders")
 

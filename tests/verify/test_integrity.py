@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from cdc_platform.core.columns import KEY, OFFSET, PARTITION
+from cdc_platform.core.columns import INGESTED_ON, KEY, OFFSET, OPERATION, PARTITION
 from cdc_platform.core.model import Kind
 from cdc_platform.lake.upkeep import compact, vacuum
 from cdc_platform.verify.finding import Finding
@@ -65,6 +65,18 @@ def test_a_table_without_rows_passes(tmp_path: Path) -> None:
 
 def test_the_fold_in_many_passes_is_the_fold(shop: Shop) -> None:
     assert shop.integrity(pass_rows=3).verdict is Verdict.PASS
+
+
+def test_partitioned_tables_are_followed_as_others(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, [INGESTED_ON, PARTITION], [OPERATION])
+    shop.take(*(created(n, v=n) for n in range(9)))
+    assert shop.integrity().verdict is Verdict.PASS
+    shop.take(updated(7, v=1), deleted(3), created(50))
+    compact(Path(shop.current.uri))
+    found = shop.integrity()
+    assert found.verdict is Verdict.PASS, found.text
+    delta(shop.current).delete(f"{KEY} = '7'")
+    assert_failed(shop.integrity(), "7 missing")
 
 
 @pytest.mark.parametrize("hours", [168, 0])
