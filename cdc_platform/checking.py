@@ -225,15 +225,15 @@ class _Table:
 
     def _unreadable(self, check: Check, error: Exception) -> Finding:
         """A file that is missing or damaged is a fault, by its name; anything else is unknown."""
-        places = [self._place(kind) for kind in Kind]
-        damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
-        if damage:
-            what = f"The table cannot be read: {'; '.join(damage)}."
-            return Finding(self.replica.name, check, Verdict.FAIL, what)
-        [found] = _unknown(
-            self.replica.name, {check}, Cause.TABLE_UNREADABLE, f"The table could not be read: {error}"
-        )
-        return found
+        name, what = self.replica.name, f"The table could not be read: {error}."
+        try:
+            places = [self._place(kind) for kind in Kind]
+            damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
+            if damage:
+                return Finding(name, check, Verdict.FAIL, f"The table cannot be read: {'; '.join(damage)}.")
+        except CdcError as worse:
+            what = said(worse)
+        return Finding(name, check, Verdict.UNKNOWN, what, Cause.TABLE_UNREADABLE)
 
     def _catch_up(self) -> None:
         reach = self.reach

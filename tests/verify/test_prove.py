@@ -4,7 +4,7 @@ passes."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -14,7 +14,7 @@ from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import StreamReplaced, Transient
 from cdc_platform.core.offsets import Stream
 from cdc_platform.prove import Subject, prove
-from cdc_platform.verify.verdict import Cause, Kind, Result, Unprovable, Verdict
+from cdc_platform.verify.verdict import Cause, Kind, OpenLetter, Result, Unprovable, Verdict
 from tests.verify.world import MARKERS, STREAM, Lake, MemoryLog, MemoryTruth, Source
 
 
@@ -28,6 +28,7 @@ class World:
     log: MemoryLog = field(init=False)
     truth: MemoryTruth = field(init=False)
     seconds: float = 0.0
+    open_letters: Callable[[], Sequence[OpenLetter]] = tuple
 
     def __post_init__(self) -> None:
         self.log = MemoryLog(self.source)
@@ -51,7 +52,14 @@ class World:
 
     def prove(self, *, drain: bool = True, stream: Stream = STREAM) -> Result:
         subject = Subject(
-            "orders", stream, self.truth, self.log, self.lake.changelog, self.lake.current, MARKERS.topic
+            "orders",
+            stream,
+            self.truth,
+            self.log,
+            self.lake.changelog,
+            self.lake.current,
+            MARKERS.topic,
+            self.open_letters,
         )
         return prove(
             subject,
@@ -272,6 +280,37 @@ def test_a_difference_during_an_initial_snapshot_is_unknown(world: World) -> Non
     world.truth.after_position = later
     result = world.prove()
     assert (result.verdict, result.cause) == (Verdict.UNKNOWN, Cause.CONTENDED)
+
+
+LETTERS = (OpenLetter(2, 14, "not JSON"), OpenLetter(0, 8, "no key"))
+
+
+def test_open_dead_letters_fail_a_table_that_is_equal_otherwise_and_are_named(world: World) -> None:
+    world.open_letters = lambda: LETTERS
+    result = world.prove()
+    assert result.verdict is Verdict.FAIL
+    assert result.letters == LETTERS
+    assert "2 dead letters are open: 0:8 (no key); 2:14 (not JSON)." in result.text
+    assert "Apart from them the lake equals the source." in result.text
+
+
+def test_open_dead_letters_fail_a_table_that_cannot_be_proven_or_differs(world: World) -> None:
+    world.open_letters = lambda: LETTERS
+    world.lake.damage(world.lake.current, drop("7"))
+    assert "7 missing" in world.prove().text
+    world.works = False
+    result = world.prove()
+    assert (result.verdict, result.cause) == (Verdict.FAIL, Cause.CONNECTOR_SILENT)
+
+
+def test_dead_letters_that_cannot_be_looked_at_leave_no_pass(world: World) -> None:
+    def fail() -> Sequence[OpenLetter]:
+        raise Transient("no disk")
+
+    world.open_letters = fail
+    assert world.prove().verdict is Verdict.UNKNOWN
+    world.lake.damage(world.lake.current, drop("7"))
+    assert world.prove().verdict is Verdict.FAIL
 
 
 def test_a_topic_that_was_made_anew_is_unknown(world: World) -> None:
