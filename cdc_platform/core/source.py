@@ -77,6 +77,10 @@ class Capture(BaseModel):
         return self
 
 
+Owner = Annotated[str, StringConstraints(pattern=r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
+"""As Dagster shows it: a person's e-mail address or a team."""
+
+
 class Schedules(BaseModel):
     """When a source's upkeep runs, each as a cron expression; ``null`` leaves one out."""
 
@@ -173,6 +177,9 @@ class Source(BaseModel):
         ),
     ] = 5.0
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
+    owners: Annotated[
+        tuple[Owner, ...], Field(description="Who answers for its tables: e-mail addresses, or team:<name>.")
+    ] = ()
     schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
     retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()
     partition_by: Annotated[
