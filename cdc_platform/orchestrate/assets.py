@@ -1,4 +1,4 @@
-"""The assets of a source, and the one body that fills its lake tables.
+"""The one body that fills the lake tables of a source.
 
 Invariants
 - Nothing here decides what to read: the tables' own offsets do. A run that is started twice, too late or
@@ -13,7 +13,6 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from cdc_platform.core.columns import METADATA
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
@@ -22,10 +21,11 @@ from cdc_platform.discover import with_found
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.failed import remember
-from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key, source_key, topic_key
-from cdc_platform.orchestrate.record import Recorder, storage_metadata
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.record import Recorder
+from cdc_platform.orchestrate.specs import lake_specs
 from cdc_platform.orchestrate.tables import Tables
-from cdc_platform.platform import holds, lake_table, replica, utc_now
+from cdc_platform.platform import holds, replica, utc_now
 from cdc_platform.replicate import Drain, Failure, Replica, Until
 from cdc_platform.replicate.fence import fence
 
@@ -37,38 +37,12 @@ class DrainConfig(Tables):
     """Given when assets are materialized: of the selected tables only these."""
 
 
-def upstream_assets(source: Source) -> list[dg.AssetSpec]:
-    """The collections and their topics: what the lake tables are made from. Dagster does not materialize
-    them.
-    """
-    specs = []
-    for name in source.collections:
-        specs.append(
-            dg.AssetSpec(
-                source_key(source, name),
-                description=f"Collection `{source.database}.{name}` of the source database.",
-                group_name=source.name,
-                kinds={"mongodb"},
-            )
-        )
-        specs.append(
-            dg.AssetSpec(
-                topic_key(source, name),
-                deps=[source_key(source, name)],
-                description=f"Change events Debezium captures into topic `{source.topic(name)}`.",
-                group_name=source.name,
-                kinds={"kafka", "debezium"},
-            )
-        )
-    return specs
-
-
 def lake_assets(source: Source, settings: Settings) -> dg.AssetsDefinition:
     """Changelog and current state of every collection, in one subsettable step."""
 
     @dg.multi_asset(
         name=f"{source.name}_lake",
-        specs=[spec for name in source.collections for spec in _lake_specs(source, settings, name)],
+        specs=[spec for name in source.collections for spec in lake_specs(source, settings, name)],
         can_subset=True,
     )
     def lake(context: dg.AssetExecutionContext, config: DrainConfig) -> Iterator[dg.MaterializeResult[None]]:
@@ -202,34 +176,3 @@ def _is_canceling(context: dg.AssetExecutionContext) -> bool:
     """True if a person terminated the run; a bare SIGTERM to the process ends the run as a success."""
     run = context.instance.get_run_by_id(context.run.run_id)
     return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
-
-
-def _lake_specs(source: Source, settings: Settings, name: str) -> list[dg.AssetSpec]:
-    changes, current = (lake_key(source, name, kind) for kind in (Kind.CHANGELOG, Kind.CURRENT))
-    return [
-        dg.AssetSpec(
-            changes,
-            deps=[topic_key(source, name)],
-            description=f"Every change of `{source.database}.{name}`, append-only, in its topic's order.",
-            group_name=source.name,
-            kinds={"deltalake"},
-            metadata=_static(source, settings, name, Kind.CHANGELOG),
-            skippable=True,
-        ),
-        dg.AssetSpec(
-            current,
-            deps=[changes],
-            description=f"`{source.database}.{name}` as it is now: one row per document, deletes applied.",
-            group_name=source.name,
-            kinds={"deltalake"},
-            metadata=_static(source, settings, name, Kind.CURRENT),
-            skippable=True,
-        ),
-    ]
-
-
-def _static(source: Source, settings: Settings, name: str, kind: Kind) -> dict[str, dg.MetadataValue]:
-    uri = lake_table(settings, source, name, kind).uri
-    return storage_metadata(uri, lake_key(source, name, kind)) | {
-        "cdc/metadata_columns": dg.MetadataValue.text(", ".join(METADATA)),
-    }

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.discover import with_found
-from cdc_platform.orchestrate.assets import drain_job, lake_assets, upstream_assets
+from cdc_platform.orchestrate.assets import drain_job, lake_assets
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
@@ -19,6 +19,7 @@ from cdc_platform.orchestrate.replaying import replay_job
 from cdc_platform.orchestrate.retention import retention_job
 from cdc_platform.orchestrate.schedules import Jobs, schedules
 from cdc_platform.orchestrate.sensor import keep_draining
+from cdc_platform.orchestrate.specs import upstream_specs
 from cdc_platform.orchestrate.upkeep import upkeep_job
 
 
@@ -50,12 +51,13 @@ class CdcSource(dg.Component):
         verify = dg.define_asset_job(
             f"verify_{source.name}",
             selection=dg.AssetSelection.checks(*checks),
-            description=f"Prove that the lake equals {source.name}, at a cluster time.",
+            description=f"Look at all tables of {source.name}: the lake equals the source at one cluster time, "
+            f"nothing is missing, nothing is late. A verdict each; what cannot be checked is never a pass.",
             tags={SOURCE_TAG: source.name},
         )
         kept = Jobs(upkeep_job(source, settings), verify, retention_job(source))
         return dg.Definitions(
-            assets=[*upstream_assets(source), lake],
+            assets=[*(spec for name in source.collections for spec in upstream_specs(source, name)), lake],
             asset_checks=checks,
             jobs=[
                 drain_job(source, lake),

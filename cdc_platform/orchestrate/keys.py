@@ -12,7 +12,10 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
 
 SOURCE_TAG = "cdc/source"
-"""On every run of a source's jobs and of its sensor: what belongs to the source, and may be cleaned up."""
+"""On everything of a source: its assets, its jobs, the runs of its jobs and of its sensor."""
+
+LAYER_TAG = "cdc/layer"
+"""On every asset: source, topic, changelog or current."""
 
 MODE_TAG = "cdc/mode"
 """``stay`` on the runs that the sensor starts."""

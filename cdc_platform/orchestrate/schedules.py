@@ -76,7 +76,12 @@ def _plans(source: Source, jobs: Jobs) -> list[_Plan]:
             f"Removes files that no version of the last {source.retention.files_hours} h refers to.",
             upkeep(compact=False, vacuum=True),
         ),
-        _Plan("verify", when.verify, jobs.verify, f"Proves that the lake equals {source.name}."),
+        _Plan(
+            "verify",
+            when.verify,
+            jobs.verify,
+            f"Proves that the lake equals {source.name}, all tables in full.",
+        ),
         _Plan(
             "retention",
             when.retention,

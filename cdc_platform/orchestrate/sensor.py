@@ -49,7 +49,10 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
         target=dg.AssetSelection.assets(*keys) if keys else None,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Keeps one run draining the topics of {source.name} while there is lag.",
+        description=f"Keeps one run alive that drains the topics of {source.name} into the lake, while there "
+        f"is something to read. Looks for collections that are new or gone. When it starts no run, it tells "
+        f"which tables stand still and why.",
+        tags={SOURCE_TAG: source.name},
     )
     def drain(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = time.time()

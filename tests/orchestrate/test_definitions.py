@@ -56,6 +56,31 @@ def test_the_lineage_runs_from_the_collection_to_the_current_state(
         assert graph.get(downstream).parent_keys == {upstream}
 
 
+def test_the_graph_explains_itself(source: Source) -> None:
+    """Every asset says what it is, where it belongs, of what kind it is and who owns it."""
+    owned = source.model_copy(update={"owners": ("team:data", "ann@example.org")})
+    graph = CdcSource(owned).build_defs(None).get_repository_def().asset_graph
+    layers = set()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert len(node.description or "") > 40
+        assert node.group_name == "shop"
+        assert node.kinds
+        assert set(node.owners) == {"team:data", "ann@example.org"}
+        layers.add(node.tags["cdc/layer"])
+    assert layers == {"source", "topic", "changelog", "current"}
+
+
+def test_everything_that_can_be_started_says_what_it_does(repository: dg.RepositoryDefinition) -> None:
+    jobs = [repository.get_job(name) for name in repository.job_names if not name.startswith("__")]
+    assert {job.name for job in jobs} == {
+        f"{verb}_shop" for verb in ("drain", "pause", "resume", "replay", "verify", "upkeep", "retention")
+    }
+    for each in [*jobs, *repository.schedule_defs, *repository.sensor_defs]:
+        assert len(each.description or "") > 40, each.name
+        assert each.tags["cdc/source"] == "shop", each.name
+
+
 def test_every_current_table_has_every_check(repository: dg.RepositoryDefinition) -> None:
     checks = {(key.asset_key.to_user_string(), key.name) for key in repository.asset_graph.asset_check_keys}
     assert checks == {

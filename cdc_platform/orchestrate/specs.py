@@ -1,0 +1,102 @@
+"""What the asset graph says of a source: its assets, in the order that a change passes through them.
+
+Invariant: who has only the graph can tell what each asset is, who owns it, and what moves it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import dagster as dg
+
+from cdc_platform.core.columns import METADATA
+from cdc_platform.core.model import Kind
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.orchestrate.keys import LAYER_TAG, SOURCE_TAG, lake_key, source_key, topic_key
+from cdc_platform.orchestrate.record import storage_metadata
+from cdc_platform.platform import lake_table
+
+_KINDS: Final = {"source": {"mongodb"}, "topic": {"kafka", "debezium"}, "lake": {"deltalake"}}
+
+
+def upstream_specs(source: Source, name: str) -> list[dg.AssetSpec]:
+    """The collection and its topic: what the lake tables are made from. Dagster does not materialize them."""
+    collection, topic = source_key(source, name), topic_key(source, name)
+    return [
+        dg.AssetSpec(
+            collection,
+            description=f"The collection `{name}` of the MongoDB database `{source.database}`. Its "
+            f"applications write it; the connector `{source.connector}` reads its changes.",
+            group_name=source.name,
+            kinds=_KINDS["source"],
+            owners=source.owners,
+            tags=_tags(source, "source"),
+            metadata={"cdc/database": source.database, "cdc/collection": name},
+        ),
+        dg.AssetSpec(
+            topic,
+            deps=[collection],
+            description=f"Every change of `{source.database}.{name}` as an event in the Kafka topic "
+            f"`{source.topic(name)}`, written by Debezium. Observed by the sensor `drain_{source.name}`: how "
+            f"many offsets the lake lacks.",
+            group_name=source.name,
+            kinds=_KINDS["topic"],
+            owners=source.owners,
+            tags=_tags(source, "topic"),
+            metadata={"cdc/topic": source.topic(name), "cdc/partitions": source.partitions},
+        ),
+    ]
+
+
+def lake_specs(source: Source, settings: Settings, name: str) -> list[dg.AssetSpec]:
+    """The changelog and the current state."""
+    limits = source.limits
+    return [
+        _lake_spec(
+            source,
+            settings,
+            name,
+            Kind.CHANGELOG,
+            deps=topic_key(source, name),
+            description=f"Every change of `{source.database}.{name}`: one row an event, only ever appended, "
+            f"each with its Kafka offset and its cluster time. Committed about every "
+            f"{limits.changelog_age:g} s by the run that `drain_{source.name}` keeps alive, rows and offsets "
+            f"together.",
+        ),
+        _lake_spec(
+            source,
+            settings,
+            name,
+            Kind.CURRENT,
+            deps=lake_key(source, name, Kind.CHANGELOG),
+            description=f"`{source.database}.{name}` as it is now: one row a document, deletes applied. "
+            f"Merged from the changelog about every {limits.current_age:g} s, and from it alone. Its checks "
+            f"prove it against the collection, at one cluster time.",
+        ),
+    ]
+
+
+def _lake_spec(
+    source: Source, settings: Settings, name: str, kind: Kind, *, deps: dg.AssetKey, description: str
+) -> dg.AssetSpec:
+    key = lake_key(source, name, kind)
+    folders = source.partitioned_by(name, kind)
+    return dg.AssetSpec(
+        key,
+        deps=[deps],
+        description=description,
+        group_name=source.name,
+        kinds=_KINDS["lake"],
+        owners=source.owners,
+        tags=_tags(source, kind.value),
+        metadata=storage_metadata(lake_table(settings, source, name, kind).uri, key)
+        | {"cdc/metadata_columns": dg.MetadataValue.text(", ".join(METADATA))}
+        | ({"cdc/partitioned_by": dg.MetadataValue.text(", ".join(folders))} if folders else {}),
+        skippable=True,
+    )
+
+
+def _tags(source: Source, layer: str) -> dict[str, str]:
+    """The graph can be filtered by them: ``tag:"cdc/layer"=current``."""
+    return {SOURCE_TAG: source.name, LAYER_TAG: layer}
