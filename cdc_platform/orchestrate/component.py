@@ -51,8 +51,8 @@ class CdcSource(dg.Component):
         verify = dg.define_asset_job(
             f"verify_{source.name}",
             selection=dg.AssetSelection.checks(*checks),
-            description=f"Look at all tables of {source.name}: the lake equals the source at one cluster time, "
-            f"nothing is missing, nothing is late. A verdict each; what cannot be checked is never a pass.",
+            description=f"Look at all tables of {source.name}: does the lake equal the source at one cluster "
+            f"time, is nothing missing, nothing late. What cannot be checked is never a pass.",
             tags={SOURCE_TAG: source.name},
         )
         kept = Jobs(upkeep_job(source, settings), verify, retention_job(source))
