@@ -82,9 +82,15 @@ def standing(rows: pl.LazyFrame, state: str | None = OPEN) -> list[Letter]:
 def settle_letters(
     table: LakeTable, stream: Stream, letters: Sequence[Letter], state: str, note: str, now: datetime
 ) -> None:
-    """Write down what became of letters. Raises Conflict if the table moved since it was opened here."""
+    """Write down what became of letters. What somebody else has settled since they were read stays so.
+
+    Raises Conflict if the table moved since it was opened here.
+    """
     if not letters:
         return
+    handle = table.open(stream)
+    newest = table.read(handle).group_by(_PLACE).agg(pl.col("revision").max()).collect()
+    known = {(partition, offset): revision for partition, offset, revision in newest.rows()}
     rows = [
         {
             TOPIC: letter.topic,
@@ -97,8 +103,10 @@ def settle_letters(
             "at": now,
         }
         for letter in letters
+        if known.get((letter.partition, letter.offset)) == letter.revision
     ]
-    table.append(table.open(stream), pl.DataFrame(rows, schema=DEAD_LETTERS), {}, {})
+    if rows:
+        table.append(handle, pl.DataFrame(rows, schema=DEAD_LETTERS), {}, {})
 
 
 def around(letters: Sequence[Letter]) -> dict[int, Range]:

@@ -45,8 +45,10 @@ def _merge(replica: Replica) -> Receipt | None:
         most = min(replica.limits.current_rows, replica.limits.current_bytes // size)
         chunk = _chunk(target.offsets, source.offsets, most)
     changes = replica.changelog.read(source, chunk).collect()
-    if replica.stream.partitions > source.partitions:
-        # A key's changes may lie in two partitions, of which one is read further than the other.
+    known = max(replica.stream.partitions, *(partition + 1 for partition in source.offsets))
+    if known > source.partitions:
+        # The topic got more partitions since the table was made, whether this run knows it yet or not. A
+        # key's changes may lie in two of them, of which one is read further than the other.
         rows = last_rows(
             replica.changelog, source, changes[columns.KEY], {**target.offsets, **ends_of(chunk)}
         )

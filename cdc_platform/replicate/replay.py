@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,16 +22,18 @@ from cdc_platform.core.errors import OffsetsLost, Terminal, Transient
 from cdc_platform.core.model import RECORD_SCHEMA, Policy, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, describe, ends_of, reached
 from cdc_platform.core.ports import Log
-from cdc_platform.decode.mongodb import Decoded, Rules, decode
+from cdc_platform.decode.mongodb import Rules, decode
 from cdc_platform.replicate.appending import stamped
-from cdc_platform.replicate.letters import Letter, around, keep_letters, settle_letters
+from cdc_platform.replicate.letters import Letter, around, keep_letters, read_letters, settle_letters
 from cdc_platform.replicate.recompute import last_rows
+from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
 
 REPLAYED: Final = "cdc.replayed"
 """Key of a commit's metadata that tells a replay's ranges. It has no ``cdc.ranges``: no offset moves."""
 
 _PLACE: Final = [columns.PARTITION, columns.OFFSET]
+_NOT_COMMITTED: Final = "its offset is not committed yet: the next run reads its record again"
 _SILENCE: Final = 60
 """Seconds without a record after which a replay gives up."""
 
@@ -50,11 +53,15 @@ class Replayed:
 def replay(replica: Replica, log: Log, ranges: Ranges) -> Replayed:
     """Read the ranges from Kafka again, in batches of ``limits.batch_rows`` records at most.
 
-    Raises Terminal if an offset is not committed yet, OffsetsLost if Kafka does not hold one any more,
-    Transient if Kafka stays silent.
+    Open letters that became rows are settled. Raises Terminal if an offset is not committed yet, OffsetsLost
+    if Kafka does not hold one any more, Transient if Kafka stays silent.
     """
     _check(replica, log, ranges)
-    done = [_replay_records(replica, each) for each in _read(replica, log, ranges)]
+    letters = read_letters(replica.letters, replica.stream)
+    done = [
+        _replay_records(replica, each, {"replayed with its offsets": letters})
+        for each in _read(replica, log, ranges)
+    ]
     dead = tuple(letter for each in done for letter in each.dead)
     return Replayed(
         ranges, sum(each.read for each in done), sum(each.added for each in done),
@@ -67,38 +74,57 @@ def replay_letters(
 ) -> Replayed:
     """Decode dead letters again, in their partitions' order, and settle those that become rows.
 
-    ``values``: repaired values by partition and offset, for letters whose own bytes can never be decoded.
+    ``values``: repaired values by partition and offset, for letters whose own bytes can never be decoded. A
+    letter that was kept by a writer that did not get to its commit stays open: its record is still to come.
     """
+    committed = replica.retrying(replica.changelog.open, replica.stream).offsets
+    ready = {_place(each): each for each in letters if each.offset < committed.get(each.partition, 0)}
+    waiting = tuple((*_place(each), _NOT_COMMITTED) for each in letters if _place(each) not in ready)
     rows = [
-        (at[0], at[1], each.timestamp_ms, each.key, values.get(at, each.value))
-        for at, each in sorted({(each.partition, each.offset): each for each in letters}.items())
+        (*at, each.timestamp_ms, each.key, values.get(at, each.value)) for at, each in sorted(ready.items())
     ]
+    notes = {
+        "replayed with a repaired value": [each for at, each in ready.items() if at in values],
+        "replayed as it was": [each for at, each in ready.items() if at not in values],
+    }
     frame = pl.DataFrame(rows, schema=RECORD_SCHEMA, orient="row")
-    done = _replay_records(replica, Records(replica.stream, frame, around(letters)))
-    still_dead = {(partition, offset) for partition, offset, _ in done.dead}
-    settled = [each for each in letters if (each.partition, each.offset) not in still_dead]
+    done = _replay_records(replica, Records(replica.stream, frame, around(list(ready.values()))), notes)
+    return dataclasses.replace(done, dead=(*done.dead, *waiting))
 
-    for note, some in (
-        ("replayed with a repaired value", [e for e in settled if (e.partition, e.offset) in values]),
-        ("replayed as it was", [e for e in settled if (e.partition, e.offset) not in values]),
-    ):
+
+def _place(letter: Letter) -> tuple[int, int]:
+    return letter.partition, letter.offset
+
+
+def _replay_records(replica: Replica, records: Records, notes: Mapping[str, Sequence[Letter]]) -> Replayed:
+    """``notes``: what to write down of which letters, those that are rows now."""
+    done = replica.retrying(_put_in, replica, records)
+    keys = done.rows[columns.KEY].unique()
+    if len(keys):
+        replica.retrying(_recompute, replica, keys, records.ranges)
+    replica.probe("before_settling")
+    places = set(done.rows.select(_PLACE).rows())
+    for note, letters in notes.items():
+        settled = [each for each in letters if _place(each) in places]
         replica.retrying(
-            settle_letters, replica.letters, replica.stream, some, columns.REPLAYED, note, replica.now()
+            settle_letters, replica.letters, replica.stream, settled, columns.REPLAYED, note, replica.now()
         )
-    return done
+    dead = tuple(done.dead.select(*_PLACE, "reason").rows())
+    return Replayed(records.ranges, done.events, done.added, len(keys), dead)
 
 
-def _replay_records(replica: Replica, records: Records) -> Replayed:
-    added, decoded = replica.retrying(_put_in, replica, records)
-    keys = decoded.frame[columns.KEY].unique()
-    replica.retrying(_recompute, replica, keys, records.ranges)
-    dead = decoded.letters.select(*_PLACE, "reason").rows()
-    events = records.frame.height - decoded.tombstones
-    return Replayed(records.ranges, events, added, len(keys), tuple(dead))
+@dataclass(frozen=True, slots=True)
+class _PutIn:
+    """``rows``: all that the records became. ``added``: how many of them the changelog lacked. ``dead``: what
+    cannot become rows. ``events``: records without the tombstones."""
+
+    rows: pl.DataFrame
+    added: int
+    dead: pl.DataFrame
+    events: int
 
 
-def _put_in(replica: Replica, records: Records) -> tuple[int, Decoded]:
-    """Rows added to the changelog, and the records decoded against its columns."""
+def _put_in(replica: Replica, records: Records) -> _PutIn:
     table = replica.changelog
     handle = table.open(replica.stream)
     # Where the policy is to stop, what does not fit is a letter: a replay has nobody to stop.
@@ -107,23 +133,29 @@ def _put_in(replica: Replica, records: Records) -> tuple[int, Decoded]:
     decoded = decode(records, known, Rules(values, replica.limits.record_bytes))
     there = table.read(handle, records.ranges).select(_PLACE).collect()
     missing = decoded.frame.join(there, on=_PLACE, how="anti")
+    missing = without_void(missing, decoded.repairs, table, handle)
+    # What is a row already, by a policy that the source had before, is none.
+    dead = decoded.letters.join(there, on=_PLACE, how="anti")
     now = replica.now()
-    keep_letters(replica.letters, replica.stream, decoded.letters, records.ranges, now)
+    keep_letters(replica.letters, replica.stream, dead, records.ranges, now)
     if missing.height:
         rows = schema.fit(stamped(missing, now), known, where=f"table {replica.name}")
+        replica.probe("before_replay:changelog")
         table.append(handle, rows, {}, {REPLAYED: describe(records.ranges)})
-    return missing.height, decoded
+    replica.probe("after_replay:changelog")
+    events = records.frame.height - decoded.tombstones
+    return _PutIn(decoded.frame, missing.height, dead, events)
 
 
 def _recompute(replica: Replica, keys: pl.Series, ranges: Ranges) -> None:
     # In this order: another writer may move both tables in between, and only ahead.
     target = replica.current.open(replica.stream)
     source = replica.changelog.open(replica.stream)
-    # What the current state has not merged yet it will merge by itself.
+    # What the current state has not merged yet it will merge by itself. Committed also without a row: a merge
+    # that opened the changelog before the rows were put in must not pass them with what it knew.
     rows = last_rows(replica.changelog, source, keys, target.offsets)
-    if rows.height:
-        fitted = schema.fit(rows, target.logical, where=f"table {replica.name}")
-        replica.current.merge(target, fitted, {}, {REPLAYED: describe(ranges)})
+    fitted = schema.fit(rows, target.logical, where=f"table {replica.name}")
+    replica.current.merge(target, fitted, {}, {REPLAYED: describe(ranges)})
 
 
 def _check(replica: Replica, log: Log, ranges: Ranges) -> None:

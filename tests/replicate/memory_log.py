@@ -100,7 +100,7 @@ class MemoryLog:
         return {
             s.topic: {
                 p: Range(held.start, len(held.slots))
-                for p, held in enumerate(self.topics[s.topic].partitions)
+                for p, held in enumerate(self.topics[s.topic].partitions[: s.partitions])
             }
             for s in streams
             if s.topic in self.topics
