@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 from cdc_platform.checking import verify
 from cdc_platform.cli.failures import Exit
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.config import connector_config
 from cdc_platform.core.model import Kind, Limits
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.upkeep import compact
@@ -193,6 +194,14 @@ def test_what_stands_still_is_unknown_or_late_and_never_passed(
     paused = found(lake, Check.LAG)[Check.LAG]
     assert paused.verdict is Verdict.UNKNOWN
     assert "PAUSED" in paused.text
+    connect.resume(lake.source.connector)
+    refused = {"cursor.pipeline": '[{"$nonsense": {}}]', "errors.max.retries": "0"}
+    connect.apply(lake.source.connector, {**connector_config(lake.source), **refused})
+    eventually(lambda: connect.status(lake.source.connector).failed)
+    broken = found(lake, Check.LAG)[Check.LAG]
+    assert broken.verdict is Verdict.FAIL
+    assert broken.text.startswith(f"FAILED: connector {lake.source.connector} captures nothing any more")
+    assert "Exception: " in broken.text, "in Kafka Connect's own words"
 
 
 def test_a_topic_tells_whether_it_is_compacted(stack: Stack) -> None:
