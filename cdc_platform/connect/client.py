@@ -168,7 +168,7 @@ class ConnectClient:
         The topics go on: rows that are read again follow those that were streamed.
         """
         self._send("PUT", f"/connectors/{name}/stop", unknown=name)
-        self._stopped(name, deadline)
+        self._reached(name, State.STOPPED, deadline)
         self._send("DELETE", f"/connectors/{name}/offsets", unknown=name)
         return self.resume(name, deadline)
 
@@ -193,28 +193,13 @@ class ConnectClient:
             remedy="look into the worker's log; leave its topics and its database until they have",
         )
 
-    def _stopped(self, name: str, deadline: float) -> None:
-        """A stopped connector has no tasks any more."""
-        end = self._clock() + deadline
-        for pause in _pauses():
-            status = self.status(name)
-            if status.state is State.STOPPED and not status.tasks:
-                return
-            if self._clock() + pause >= end:
-                break
-            self._sleep(pause)
-        raise Transient(
-            f"connector {name} has not stopped after {deadline:g} s",
-            where=self.url,
-            remedy="look into the worker's log, and ask again",
-        )
-
     def _reached(self, name: str, state: State, deadline: float) -> ConnectorStatus:
         end = self._clock() + deadline
         for pause in _pauses():
             status = self.status(name)
             status.require_not_failed(where=self.url)
-            if status.is_all(state):
+            # A stopped connector has no tasks any more.
+            if status.is_all(state) or (status.state is state is State.STOPPED and not status.tasks):
                 return status
             if self._clock() + pause >= end:
                 break
