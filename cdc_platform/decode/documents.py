@@ -13,25 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
 
-from cdc_platform.core.columns import JSON_SUFFIX, METADATA, OTHERS
+from cdc_platform.core.columns import JSON_SUFFIX
 from cdc_platform.core.logical import Path
 from cdc_platform.core.model import Policy
 from cdc_platform.core.schema import compare, first_offender, inexact, path_text
 from cdc_platform.decode.columnar import Columns, read_columns
+from cdc_platform.decode.depth import TEXT_LEVELS, too_deep
 from cdc_platform.decode.extended import Clash
 from cdc_platform.decode.lines import NOTHING, Unreadable, parse_as
 from cdc_platform.decode.misfits import Contested, has_field_twice, parsed, set_aside
+from cdc_platform.decode.names import no_column, reserved
 from cdc_platform.decode.refusal import Refusal, sift
 
 _ONE_TYPE: Final = (
     "give the field one type in all documents of the source, or let the source keep what does not fit "
     "(values: json), then replay the event"
 )
+_SAMPLE: Final = 1_000
 _NO_DOCUMENT: Final = "let only Debezium's MongoDB connector write to this topic"
 
 
@@ -55,7 +58,9 @@ class Documents:
 
 def read_documents(texts: pl.Series, table: pl.Schema, policy: Policy, layout: Layout) -> Documents:
     """``texts``: extended JSON without nulls. ``table``: the table's columns, by their logical types."""
-    batch = _Batch(texts, list(range(len(texts))), {**layout.contested, **_reserved(texts)})
+    batch = _Batch(texts, list(range(len(texts))), dict(layout.contested))
+    batch.refuse_deep()
+    batch.contested |= reserved(batch.texts)
     while True:
         found = set_aside(batch.texts, batch.contested, table)
         if policy is not Policy.JSON and found.misfits:
@@ -73,7 +78,9 @@ def read_documents(texts: pl.Series, table: pl.Schema, policy: Policy, layout: L
             batch.refuse_unreadable(found.texts, read.reason)
         else:
             paths = [read.path] if isinstance(read, Clash) else _paths(read.column or "", found.texts)
-            if not any(batch.contest({path: ""}) for path in paths):
+            if any(batch.contest({path: ""}) for path in paths):
+                batch.contest_more(table, layout)
+            else:
                 batch.refuse_first(found.texts, layout.schema, table)
 
 
@@ -96,6 +103,17 @@ class _Batch:
             path = (*path[:-1], path[-1].removesuffix(JSON_SUFFIX))  # noqa: PLW2901
             self.contested[path] = why or self.contested.get(path, "")
         return self.contested != before
+
+    def contest_more(self, table: pl.Schema, layout: Layout) -> None:
+        """Where one field does not work, others may not either: a few documents soon tell which."""
+        if len(self.texts) > 2 * _SAMPLE:
+            known = Layout(layout.schema, self.contested)
+            sample = self.texts.sample(_SAMPLE, seed=0)
+            self.contested |= read_documents(sample, table, Policy.JSON, known).layout.contested
+
+    def refuse_deep(self) -> None:
+        reason = f"the document nests deeper than {TEXT_LEVELS} levels"
+        self._drop(dict.fromkeys(too_deep(self.texts), reason))
 
     def refuse_misfits(self, misfits: dict[int, tuple[Path, str]]) -> None:
         faults = {
@@ -124,6 +142,8 @@ class _Batch:
         self._drop({at: reason}, schema=True)
 
     def _drop(self, faults: dict[int, str], *, schema: bool = False) -> None:
+        if not faults:
+            return
         remedy = _ONE_TYPE if schema else _NO_DOCUMENT
         self.refused += [
             Refusal(self.rows[at], reason, remedy, schema=schema) for at, reason in faults.items()
@@ -143,32 +163,11 @@ def _first(texts: pl.Series, hint: pa.Schema, table: pl.Schema) -> int:
 def _clashes(frame: pl.DataFrame, table: pl.Schema) -> Iterator[tuple[Path, str]]:
     """Fields that cannot be columns of the table, with the reason if it is their name."""
     for name in frame.columns:
-        if name.lower() in METADATA:
-            yield (name,), f"{name} is a column of the platform"
+        if reason := no_column(name):
+            yield (name,), reason
     evolution, conflicts = compare(table, frame.schema)
     for conflict in conflicts or inexact(frame, evolution.schema):
         yield conflict.path, conflict.what if conflict.by_name else ""
-
-
-def _reserved(texts: pl.Series) -> dict[Path, str]:
-    """Fields of the source named like those that hold what does not fit, which would be taken for them, and
-    fields without a name, which no table can have."""
-    marks = [f'{JSON_SUFFIX}"', f'"{OTHERS}"', '"":', '"" :']
-    suspects = texts.filter(texts.str.contains_any(marks, ascii_case_insensitive=True))
-    paths = {path for text in suspects for path in _named_like_ours((), parsed(text))}
-    return {path: f"{path_text(path)} is a name that no field of a table can have" for path in paths}
-
-
-def _named_like_ours(path: Path, value: Any) -> Iterator[Path]:
-    if isinstance(value, list):
-        for each in value:
-            yield from _named_like_ours((*path, None), each)
-    elif isinstance(value, dict):
-        for name, each in value.items():
-            if not name or name.lower() == OTHERS or name.lower().endswith(JSON_SUFFIX):
-                yield (*path, name)
-            else:
-                yield from _named_like_ours((*path, name), each)
 
 
 def _paths(column: str, texts: pl.Series) -> Iterator[Path]:

@@ -29,7 +29,10 @@ _LONG: Final = r'\{\s*"\$numberLong"\s*:\s*"(-?\d+)"\s*\}'
 _BINARY: Final = r'\{{\s*"\$binary"\s*:\s*"({base64})"\s*,\s*"\$type"\s*:\s*"{subtype}"\s*\}}'
 _UUID: Final = _BINARY.format(base64="[A-Za-z0-9+/]{22}==", subtype="04")
 _BYTES: Final = _BINARY.format(base64="[A-Za-z0-9+/=]*", subtype="00")
-_DATE, _PLAIN_BYTES = "$date", "$bytes"
+_DATE, _PLAIN_BYTES, _OWN_UUID = "$date", "$bytes", "$uuid"
+OWN_WRAPPERS: Final = frozenset({_PLAIN_BYTES, _OWN_UUID})
+"""Wrappers made here, of binary data. A field of such a name cannot come from Debezium's own printing of a
+value, so a document that has one has it from its writer."""
 _WRAPPED: Final = {**dict.fromkeys([*TEXTS, _PLAIN_BYTES], pa.string()), _DATE: pa.int64()}
 _MAX_MILLIS: Final = (2**63 - 1) // 1000
 
@@ -50,8 +53,8 @@ def plainer(texts: pl.Series) -> pl.Series:
     if texts.str.contains('"$numberLong"', literal=True).any():
         texts = texts.str.replace_all(_LONG, "${1}")
     if texts.str.contains('"$binary"', literal=True).any():
-        texts = texts.str.replace_all(_UUID, '{"$$uuid":"${1}"}')
-        texts = texts.str.replace_all(_BYTES, '{"$$bytes":"${1}"}')
+        texts = texts.str.replace_all(_UUID, f'{{"${_OWN_UUID}":"${{1}}"}}')
+        texts = texts.str.replace_all(_BYTES, f'{{"${_PLAIN_BYTES}":"${{1}}"}}')
     return texts
 
 
@@ -90,7 +93,7 @@ def _value(wrapper: str, array: pa.StructArray) -> pa.Array:
         return pc.multiply(value, 1000).cast(pa.timestamp("us", "UTC"))
     if wrapper == _PLAIN_BYTES:
         return _decoded(value).to_arrow(compat_level=pl.CompatLevel.oldest())
-    if wrapper == "$uuid":
+    if wrapper == _OWN_UUID:
         digits = _decoded(value).bin.encode("hex")
         parts = [digits.str.slice(start, length) for start, length in _UUID_PARTS]
         texts = pl.select(pl.concat_str(parts, separator="-"))["hex"].rename("")

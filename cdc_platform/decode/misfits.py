@@ -17,7 +17,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import orjson
 import polars as pl
@@ -26,7 +27,7 @@ from cdc_platform.core.columns import JSON_SUFFIX, OTHERS
 from cdc_platform.core.logical import Path
 from cdc_platform.decode.canonical import canonical_json
 from cdc_platform.decode.fitting import Field, type_at
-from cdc_platform.decode.splice import spliced
+from cdc_platform.decode.splice import Splice
 
 Document = dict[str, Any]
 
@@ -46,17 +47,9 @@ class Found:
     paths: set[Path] = field(default_factory=set)
 
 
-class _Spot(NamedTuple):
-    """One value: of the ``place``-th object that can hold the field at ``path``, counted in the document's
-    order."""
-
-    path: Path
-    place: int
-    value: Any
-
-    @property
-    def name(self) -> str:
-        return str(self.path[-1])
+Spot = tuple[Path, int, Any]
+"""A value: its field, the how-manieth object it is in of those that can have the field, in the document's
+order, and what it is."""
 
 
 def set_aside(texts: pl.Series, contested: Contested, table: pl.Schema) -> Found:
@@ -69,7 +62,6 @@ def set_aside(texts: pl.Series, contested: Contested, table: pl.Schema) -> Found
     for layer in _layers(contested):
         for row, spots in _misfits(whole, written, layer, contested, table, found):
             text = written.get(row, whole[row])
-            # What was set aside from a part of the value is put back: as the document had it.
             original = whole[row] if row in written else None
             if (changed := _moved(text, spots, contested, original)) is not None:
                 written[row] = changed
@@ -133,20 +125,25 @@ def _misfits(
     contested: Contested,
     table: pl.Schema,
     found: Found,
-) -> Iterator[tuple[int, list[_Spot]]]:
+) -> Iterator[tuple[int, list[Spot]]]:
     """Rows with their values that do not fit, as they are now. Notes them in ``found``."""
-    spots: dict[Path, list[tuple[int, _Spot]]] = {path: [] for path in layer}
+    spots: list[tuple[Path, list[tuple[int, int, Any]]]] = [(path, []) for path in layer]
     for row in _naming(found.texts, layer):
         document = parsed(written.get(row, whole[row]))
-        for path in layer if document else ():
-            for place, value in _values(document, path):
-                spots[path].append((row, _Spot(path, place, value)))
-    misfits: defaultdict[int, list[_Spot]] = defaultdict(list)
-    for path, candidates in spots.items():
-        judge = Field(type_at(table, path), (spot.value for _, spot in candidates), len(path))
-        for row, spot in candidates:
-            if (why := contested[path] or judge.misfit(spot.value)) is not None:
-                misfits[row].append(spot)
+        if document is None:
+            continue
+        for path, candidates in spots:
+            if len(path) > 1:
+                candidates += [(row, place, value) for place, value in _values(document, path)]
+            elif (value := document.get(str(path[0]))) is not None:
+                candidates.append((row, 0, value))
+    misfits: defaultdict[int, list[Spot]] = defaultdict(list)
+    for path, candidates in spots:
+        unnameable = contested[path]
+        judge = Field(type_at(table, path), (value for _, _, value in candidates), len(path))
+        for row, place, value in candidates:
+            if (why := unnameable or judge.misfit(value)) is not None:
+                misfits[row].append((path, place, value))
                 found.misfits.setdefault(row, (path, why))
                 found.paths.add(path)
     return iter(misfits.items())
@@ -170,39 +167,44 @@ def _containers(value: Any, steps: Path) -> Iterator[Document]:
         yield from _containers(value[steps[0]], steps[1:])
 
 
-def _moved(text: str, spots: list[_Spot], contested: Contested, original: str | None) -> str | None:
-    """The text with these values set aside; None if it has a field twice."""
-    if original is None and not any(contested[spot.path] for spot in spots):
+def _moved(text: str, spots: list[Spot], contested: Contested, original: str | None) -> str | None:
+    """The text with these values set aside; None if it has a field twice.
+
+    ``original``: the text as it came, if something was set aside already.
+    """
+    if original is None and not any(contested[path] for path, _, _ in spots):
         quick: str | None = text
-        for spot in spots:
-            if quick is None:
-                break
-            quick = spliced(quick, spot.name, spot.value, spot.name + JSON_SUFFIX, canonical_json)
+        for path, _, value in spots:
+            quick = quick and _splice(path).aside(quick, value)
         if quick is not None:
             return quick
     return None if has_field_twice(text) else _rewritten(text, spots, contested, original)
 
 
-def _rewritten(text: str, spots: list[_Spot], contested: Contested, original: str | None) -> str:
-    document = parsed(text)
-    source = parsed(original) if original is not None else None
+def _rewritten(text: str, spots: list[Spot], contested: Contested, original: str | None) -> str:
+    document, source = parsed(text), parsed(original or text)
+    assert document is not None
     others: dict[int, tuple[Document, Document]] = {}
-    for path in dict.fromkeys(spot.path for spot in spots):
-        places = {spot.place: spot for spot in spots if spot.path == path}
-        was = dict(_values(source, path)) if source is not None else {}
+    for path in dict.fromkeys(path for path, _, _ in spots):
+        name, places = str(path[-1]), {place for each, place, _ in spots if each == path}
+        # As the document had it: what was set aside from a part of the value is put back.
+        values = dict(_values(source, path))
         for place, container in enumerate(list(_containers(document, path[:-1]))):
             if place not in places:
                 continue
-            name = places[place].name
-            value = container.pop(name)
-            value = was.get(place, value)
+            del container[name]
             if contested[path]:
-                others.setdefault(id(container), (container, {}))[1][name] = value
+                others.setdefault(id(container), (container, {}))[1][name] = values[place]
             else:
-                container[name + JSON_SUFFIX] = canonical_json(value)
+                container[name + JSON_SUFFIX] = canonical_json(values[place])
     for container, fields in others.values():
         container[OTHERS] = canonical_json(fields)
     return json.dumps(document, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1024)
+def _splice(path: Path) -> Splice:
+    return Splice(str(path[-1]))
 
 
 def _naming(texts: pl.Series, layer: list[Path]) -> list[int]:
