@@ -17,14 +17,21 @@ from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
 
+PRIORITY = "dagster/priority"
+
 
 def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """One step that looks at all selected collections side by side."""
+    """One step that looks at all selected collections side by side.
 
-    @dg.multi_asset_check(
+    It depends on no asset, and comes after them by its priority alone: as a dependent of the tables it would
+    be skipped for all of them when one is held back, or fails.
+    """
+    specs = [_spec(source, name, check) for name in source.collections for check in Check]
+
+    @dg.op(
         name=f"{source.name}_proof",
-        specs=[_spec(source, name, check) for name in source.collections for check in Check],
-        can_subset=True,
+        out={spec.get_python_identifier(): dg.Out(dg.Nothing, is_required=False) for spec in specs},
+        tags={PRIORITY: "-1"},
     )
     def proof(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         journal = Journal(source.name, run_id=context.run.run_id)
@@ -35,7 +42,15 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
                 journal.checked(finding)
             yield check_result(source, finding)
 
-    return [proof]
+    return [
+        dg.AssetChecksDefinition.create(
+            keys_by_input_name={},
+            node_def=proof,
+            check_specs_by_output_name={spec.get_python_identifier(): spec for spec in specs},
+            can_subset=True,
+            resource_defs={},
+        )
+    ]
 
 
 def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
