@@ -18,26 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 import polars as pl
-from tenacity import Retrying, retry_if_exception, wait_fixed
 
 from cdc_platform.core.columns import CREATE, UPDATE
-from cdc_platform.core.errors import CdcError, Transient
+from cdc_platform.core.errors import CdcError
 from cdc_platform.core.model import Records, Stopped
 from cdc_platform.core.offsets import Offsets, Stream, reached
 from cdc_platform.core.ports import LakeTable, Log, LogReader
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
+from cdc_platform.verify.patience import POLL, Patience
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import Cause, OpenLetter, Result, Unprovable, Verdict
-
-T = TypeVar("T")
-
-POLL: Final = 0.1
-"""Seconds between two looks at something that is awaited."""
 
 MARK_AGAIN: Final = 5.0
 """Seconds after which a marker that was not seen is written once more."""
@@ -57,34 +52,6 @@ class Subject:
     current: LakeTable
     markers: str
     open_letters: Callable[[], Sequence[OpenLetter]] = tuple
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """``clock``: seconds that only grow. ``until``: the clock's time at which waiting ends."""
-
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
-    until: float
-
-    def left(self) -> bool:
-        return self.clock() < self.until
-
-    def again(self, call: Callable[[], T]) -> T:
-        """The call's result, trying again while it says that it may succeed later (a topic's leader
-        moves)."""
-        retrying = Retrying(
-            stop=lambda _: not self.left(),
-            wait=wait_fixed(POLL),
-            sleep=self.sleep,
-            retry=retry_if_exception(_passing),
-            reraise=True,
-        )
-        return retrying(call)
-
-
-def _passing(error: BaseException) -> bool:
-    return isinstance(error, Transient) and not isinstance(error, Unprovable)
 
 
 def prove(

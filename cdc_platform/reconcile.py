@@ -23,8 +23,9 @@ import orjson
 from cdc_platform.core.columns import DELETE
 from cdc_platform.core.errors import Transient
 from cdc_platform.decode.envelope import REPAIRS
-from cdc_platform.prove import Patience, Subject, await_lake, barrier_of, compared, stand
+from cdc_platform.prove import Subject, await_lake, barrier_of, compared, stand
 from cdc_platform.verify.compare import extra_keys
+from cdc_platform.verify.patience import Patience
 from cdc_platform.verify.verdict import ClusterTime
 
 Place = tuple[int, int]

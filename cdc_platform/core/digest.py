@@ -2,8 +2,7 @@
 
 Both sides of a proof are encoded here, the source's values by an ``encoder`` and the lake's columns by
 ``encode_columns``. The two give the same text for the same value; a test holds them to it. If they did not,
-every proof would be worthless in one direction or the other. A column may hold fields as text (``Unfold``):
-they then count as the fields they are, at every level.
+every proof would be worthless in one direction or the other. Fields held as text (``Unfold``) count as fields.
 
 The form equates what a column store cannot tell apart, and nothing else
 - a field that is null and a field that is missing, at every level of nesting;
@@ -49,9 +48,9 @@ Adapters = Mapping[type, Callable[[Any], Any]]
 Fields = Mapping[str, str]
 """Name of a field → canonical text of its value."""
 
-Unfold = Callable[[str], Callable[[str], Fields] | None]
-"""Name of a text column → how to read the fields that one of its texts stands for; None for a column that
-holds nothing but its own text."""
+Reader = Callable[[str], Fields]
+Unfold = Callable[[str], Reader | None]
+"""Name of a text column → how to read the fields that a text of it stands for; None: only for itself."""
 
 
 class Moment(int):
@@ -89,8 +88,7 @@ def encode_columns(columns: Sequence[pl.Series], unfold: Unfold = lambda _: None
     fields, in documents of every level. A field that is there both ways is written twice, so that its row
     equals no other. Raises SchemaRefused for a type without a canonical form.
     """
-    physical = [column.to_physical() for column in columns]
-    return _joined(physical, [column.dtype for column in columns], unfold)
+    return _joined([c.to_physical() for c in columns], [c.dtype for c in columns], unfold)
 
 
 def row_digest(key: str, canonical: str) -> int:
@@ -211,8 +209,7 @@ _SCALARS: Final[Mapping[type, Encoder]] = {
 
 
 def _joined(columns: Sequence[pl.Series], dtypes: Sequence[pl.DataType], unfold: Unfold) -> list[str]:
-    """Rows from their fields' columns. ``columns`` are physical (times as integers), ``dtypes`` say what
-    they are."""
+    """Rows from their fields' columns: physical ones (times as integers), with ``dtypes`` as they were."""
     fields = sorted(zip(columns, dtypes, strict=True), key=lambda field: field[0].name)
     folded = [
         (column, read) for column, dtype in fields if dtype == pl.String and (read := unfold(column.name))
@@ -220,28 +217,22 @@ def _joined(columns: Sequence[pl.Series], dtypes: Sequence[pl.DataType], unfold:
     names = {column.name for column, _ in folded}
     plain = [(column, dtype) for column, dtype in fields if column.name not in names]
     cells = [_headed(_head(column.name), _cells(column, dtype, unfold)) for column, dtype in plain]
-    rows = [[cell for cell in row if cell is not None] for row in _transposed(cells, len(columns[0]))]
+    across = zip(*cells, strict=True) if cells else [()] * len(columns[0])
+    rows = [[cell for cell in row if cell is not None] for row in across]
     for row, extra in _unfolded(folded).items():
         whole = [(column.name, cell[row]) for (column, _), cell in zip(plain, cells, strict=True)] + extra
         rows[row] = [cell for _, cell in sorted((name, cell) for name, cell in whole if cell is not None)]
     return [_braced(row) for row in rows]
 
 
-def _unfolded(
-    folded: Sequence[tuple[pl.Series, Callable[[str], Fields]]],
-) -> dict[int, list[tuple[str, str | None]]]:
+def _unfolded(folded: Iterable[tuple[pl.Series, Reader]]) -> dict[int, list[tuple[str, str | None]]]:
     """Row → the headed fields that its texts stand for."""
     found: dict[int, list[tuple[str, str | None]]] = {}
     for column, read in folded:
         for row in column.is_not_null().arg_true():
-            found.setdefault(row, []).extend(
-                (name, _head(name) + cell) for name, cell in read(column[row]).items()
-            )
+            fields = read(column[row]).items()
+            found.setdefault(row, []).extend((name, _head(name) + cell) for name, cell in fields)
     return found
-
-
-def _transposed(cells: Sequence[Cells], rows: int) -> Iterable[Sequence[str | None]]:
-    return zip(*cells, strict=True) if cells else [()] * rows
 
 
 def _headed(head: str, cells: Cells) -> Cells:
