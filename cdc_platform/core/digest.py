@@ -2,7 +2,7 @@
 
 Both sides of a proof are encoded here, the source's values by an ``encoder`` and the lake's columns by
 ``encode_columns``. The two give the same text for the same value; a test holds them to it. If they did not,
-every proof would be worthless in one direction or the other. Fields held as text (``Unfold``) count as fields.
+every proof would be worthless in one direction or the other. Fields held as text (``Unfold``) are fields.
 
 The form equates what a column store cannot tell apart, and nothing else
 - a field that is null and a field that is missing, at every level of nesting;
