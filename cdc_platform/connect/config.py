@@ -69,8 +69,8 @@ def _capture(source: Source) -> dict[str, str]:
         "poll.interval.ms": str(source.capture.poll_interval_ms),
         "max.batch.size": str(source.capture.batch_size),
         "max.queue.size": str(source.capture.queue_size),
-        # the queue counts events, and one may be 64 MB: bounded in bytes too, or the worker's heap is not
-        "max.queue.size.in.bytes": str(2 * MAX_RECORD_BYTES),
+        # the queue counts events, whatever their size: bounded in bytes too, or the worker's heap is not
+        "max.queue.size.in.bytes": str(64 * 2**20),
     }
 
 
@@ -152,7 +152,7 @@ def _delivery() -> dict[str, str]:
         "producer.override.linger.ms": "5",
         "producer.override.batch.size": "262144",
         "producer.override.max.request.size": str(MAX_RECORD_BYTES),
-        "producer.override.buffer.memory": str(2 * MAX_RECORD_BYTES),
+        "producer.override.buffer.memory": str(MAX_RECORD_BYTES + 32 * 2**20),
     }
 
 

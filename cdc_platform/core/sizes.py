@@ -7,6 +7,8 @@ from typing import Final
 MAX_DOCUMENT_BYTES: Final = 16 * 2**20
 """MongoDB's limit of a document, and of a change event with all the images in it."""
 
-MAX_RECORD_BYTES: Final = 64 * 2**20
+MAX_RECORD_BYTES: Final = 96 * 2**20
 """Largest record that Connect writes, Kafka keeps and the reader fetches. A change event of 16 MB is JSON
-text inside JSON text there: about 45 MB if it is nothing but 64-bit integers, 50 MB if timestamps."""
+text inside JSON text there: 16 MB of plain text stay that, of 64-bit integers become 45 MB, of quotation
+marks 64 MB; of nothing but control characters 112 MB, which is refused. More cannot be: Kafka brokers close
+the connection over a request of 100 MiB (socket.request.max.bytes), and its producer then tries for ever."""

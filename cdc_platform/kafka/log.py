@@ -22,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
+from cdc_platform.core.sizes import MAX_RECORD_BYTES
 from cdc_platform.kafka.reader import KafkaReader
 
 T = TypeVar("T")
@@ -90,9 +91,16 @@ class KafkaLog:
         return "compact" in str(self._result(found)["cleanup.policy"].value)
 
     def create(self, topics: Mapping[str, int]) -> None:
-        """Make each topic with that many partitions; one that is there already is left as it is."""
+        """Make each topic with that many partitions, for records as large as the platform carries (brokers
+        take 1 MB by default); one that is there already is left as it is.
+        """
         new = [
-            NewTopic(topic, num_partitions=partitions, replication_factor=-1)
+            NewTopic(
+                topic,
+                num_partitions=partitions,
+                replication_factor=-1,
+                config={"max.message.bytes": str(MAX_RECORD_BYTES)},
+            )
             for topic, partitions in topics.items()
         ]
         for future in self._submit(

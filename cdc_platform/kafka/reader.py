@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -22,6 +22,9 @@ from cdc_platform.core.errors import CdcError, OffsetsLost, Terminal, Transient
 from cdc_platform.core.model import RECORD_SCHEMA, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Stream
 from cdc_platform.core.sizes import MAX_RECORD_BYTES
+
+FETCH_BYTES: Final = 16 * 2**20
+"""Asked of one partition at once, compressed as it is stored."""
 
 UNREACHABLE_AFTER = 60.0
 """Seconds without any broker after which reading gives up; librdkafka reconnects by itself until then."""
@@ -153,10 +156,11 @@ def _configuration(bootstrap: str) -> dict[str, str | int | bool]:
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
         "fetch.wait.max.ms": 50,
-        "fetch.message.max.bytes": MAX_RECORD_BYTES,
-        "fetch.max.bytes": MAX_RECORD_BYTES,
+        # a broker sends a record that is larger by itself; what is fetched at once is what memory must hold
+        "fetch.message.max.bytes": FETCH_BYTES,
+        "fetch.max.bytes": 2 * FETCH_BYTES,
         "receive.message.max.bytes": 2 * MAX_RECORD_BYTES,
-        "queued.max.messages.kbytes": 64 * 1024,
+        "queued.max.messages.kbytes": 2 * FETCH_BYTES // 1024,
         "queued.min.messages": 100_000,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 2_000,
