@@ -95,7 +95,7 @@ class Limits(BaseModel):
         description="Dead letters without a good event between, after which the table stops.",
     )
     current_bytes: int = Field(
-        default=64 * 2**20, ge=1, description="Most bytes of changelog files' rows in one merge, as stored."
+        default=128 * 2**20, ge=1, description="Most bytes of changelog rows in one merge, in memory."
     )
 
 

@@ -95,7 +95,7 @@ class LakeTable(Protocol):
         ...
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
-        """Stored bytes of a row in these ranges, by the file whose rows are the largest; 0 if there are none.
+        """Bytes in memory of a row in these ranges, about, where rows are the largest; 0 if there are none.
 
         It bounds what a ``read`` of so many rows will hold, before anything is read.
         """

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from cdc_platform.core.columns import METADATA, OFFSET, PARTITION
@@ -22,6 +23,9 @@ from cdc_platform.core.offsets import Ranges
 
 _FILE: Final = "\0file"
 """Column that names a row's file while it is read. No field of a document can have this name."""
+
+_WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
+"""Bytes of a value of Parquet's fixed types."""
 
 _READ_OLD_FILES: Final = pl.ScanCastOptions(missing_struct_fields="insert")
 
@@ -44,10 +48,13 @@ class Files:
         return int(self.actions["num_records"].sum())
 
     def row_bytes(self) -> int:
-        """Stored bytes of a row, by the file whose rows are the largest; 0 without rows."""
-        held = self.actions.filter(pl.col("num_records") > 0)
-        largest = held.select((pl.col("size_bytes") / pl.col("num_records")).max()).item()
-        return 0 if largest is None else int(largest) + 1
+        """Bytes of a row in memory, by the file whose rows are the largest; 0 without rows.
+
+        From the files' footers. What a file has on disk says little: rows of one repeated text, or of long
+        lists of equal items, are thousands of times larger in memory.
+        """
+        footers = [pq.read_metadata(path) for path in self._paths()]
+        return max((-(-_in_memory(each) // each.num_rows) for each in footers if each.num_rows), default=0)
 
     def overlapping(self, ranges: Ranges) -> Files:
         """Those that may hold rows of the ranges, by their statistics; without statistics, they may."""
@@ -67,7 +74,7 @@ class Files:
         """
         if self.actions.is_empty():
             return pl.LazyFrame(schema=self.schema)
-        paths = [f"{self.uri}/{unquote(path)}" for path in self.actions["path"]]
+        paths = self._paths()
         stored = {name: kind for name, kind in self.schema.items() if name not in self.partitioned_by}
         found = pl.scan_parquet(
             paths,
@@ -88,6 +95,20 @@ class Files:
             ),
         )
         return found.join(values.lazy(), on=_FILE, how="left", maintain_order="left").select(*self.schema)
+
+    def _paths(self) -> list[str]:
+        return [f"{self.uri}/{unquote(path)}" for path in self.actions["path"]]
+
+
+def _in_memory(footer: pq.FileMetaData) -> int:
+    """Bytes of a file's values once they are read. Texts have a fixed part each, and their bytes."""
+    groups = (footer.row_group(n) for n in range(footer.num_row_groups))
+    columns = (group.column(n) for group in groups for n in range(footer.num_columns))
+    return sum(
+        column.num_values * _WIDTHS.get(column.physical_type, 16)
+        + (0 if column.physical_type in _WIDTHS else column.total_uncompressed_size)
+        for column in columns
+    )
 
 
 def files_of(table: DeltaTable, uri: str) -> Files:

@@ -274,6 +274,14 @@ class LakeTableContract(ABC):
         assert table.row_bytes(handle, {0: Range(20, 21)}) > 50_000
         assert table.row_bytes(handle, {0: Range(0, 21)}) > small
 
+    def test_the_size_of_a_row_is_the_one_in_memory_however_well_it_is_packed(self, tables: Tables) -> None:
+        add(tables(), [row(0, n, f"k{n}", text="x" * 2_000_000) for n in range(3)], {0: Range(0, 3)})
+        add(tables(), [row(0, 3, "list", items=[{"n": 1}] * 300_000)], {0: Range(3, 4)})
+        for ranges in ({0: Range(0, 3)}, {0: Range(3, 4)}):
+            handle = tables().open(STREAM)
+            rows = tables().read(handle, ranges).collect()
+            assert tables().row_bytes(handle, ranges) >= rows.estimated_size() / rows.height > 1_000_000
+
     def test_an_older_handle_still_reads_its_own_version(self, tables: Tables) -> None:
         table = tables()
         add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
