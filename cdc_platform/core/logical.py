@@ -5,7 +5,8 @@ the ObjectId 65f0… of one field would be one value in the lake. So they have a
 are stored, a struct with one field whose name says what the text is: ``{"$oid": text}``. A lake table
 remembers it as a mark on its column, and gives it back with ``marked``.
 
-Invariant: ``stored`` and ``marked`` are inverse for every type ``stored`` can make; a value is never changed.
+Invariant: ``unstored`` undoes ``stored``, given the types that ``marked`` reads from the marks; a value is
+never changed.
 """
 
 from __future__ import annotations
@@ -57,6 +58,19 @@ def stored(frame: pl.DataFrame) -> pa.Table:
     types = [_marked_fields(each.type, frame.schema[each.name]) for each in fields]
     schema = pa.schema([each.with_type(dtype) for each, dtype in zip(fields, types, strict=True)])
     return pa.table([c.cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def unstored(frame: pl.DataFrame, logical: pl.Schema) -> pl.DataFrame:
+    """Rows as they were before ``stored``. ``logical``: the types that the table remembers."""
+    wanted = {name: dtype for name, dtype in logical.items() if name in frame.columns}
+    if all(frame.schema[name] == dtype for name, dtype in wanted.items()):
+        return frame
+    table = frame.to_arrow()
+    columns = [
+        pl.Series(name, pl.from_arrow(_wrapped(table[name].combine_chunks(), logical.get(name))))
+        for name in frame.columns
+    ]
+    return pl.DataFrame(columns)
 
 
 def marked(dtype: pl.DataType, marks: Mapping[Path, str], path: Path = ()) -> pl.DataType:
@@ -120,6 +134,25 @@ def _plain(array: pa.Array) -> pa.Array:
     if not names:
         return array
     return pa.StructArray.from_arrays(list(map(_plain, children)), names, mask=array.is_null())
+
+
+def _wrapped(array: pa.Array, logical: pl.DataType | None) -> pa.Array:
+    if isinstance(logical, pl.List):
+        first, last = array.offsets[0], array.offsets[-1]
+        items = _wrapped(array.values[first.as_py() : last.as_py()], instance(logical.inner))
+        offsets = pc.subtract(array.offsets, first).cast(pa.int64())
+        return pa.LargeListArray.from_arrays(offsets, items, mask=array.is_null())
+    if not isinstance(logical, pl.Struct) or not logical.fields:
+        return array
+    if is_wrapper(logical):
+        return pa.StructArray.from_arrays([array], [logical.fields[0].name], mask=array.is_null())
+    inner = {each.name: instance(each.dtype) for each in logical.fields}
+    children = {each.name: child for each, child in zip(array.type, array.flatten(), strict=True)}
+    return pa.StructArray.from_arrays(
+        [_wrapped(child, inner.get(name)) for name, child in children.items()],
+        list(children),
+        mask=array.is_null(),
+    )
 
 
 def _is_text(dtype: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from cdc_platform.core import columns
 from cdc_platform.core.errors import OffsetsLost
+from cdc_platform.core.logical import unstored
 from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.offsets import Offsets, Range, ends_of
 from cdc_platform.decode.fold import fold
@@ -53,7 +54,7 @@ def _merge(replica: Replica) -> Receipt | None:
             replica.changelog, source, changes[columns.KEY], {**target.offsets, **ends_of(chunk)}
         )
     else:
-        rows = fold(changes).rows
+        rows = unstored(fold(changes).rows, source.logical)
     fitted = fit(target.logical, rows, replica)
     return commit(replica, Kind.CURRENT, target, fitted, chunk, changes.height)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from cdc_platform.core.columns import KEY, OFFSET, PARTITION
+from cdc_platform.core.logical import unstored
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Offsets, Range
 from cdc_platform.core.ports import LakeTable
@@ -16,10 +17,11 @@ from cdc_platform.decode.fold import newest
 
 
 def last_rows(changelog: LakeTable, handle: Handle, keys: pl.Series, ends: Offsets) -> pl.DataFrame:
-    """The whole last row of each key below ``ends``. Holds the keys' offsets in memory, and these rows."""
+    """The whole last row of each key below ``ends``, by logical types. Holds these and the keys' offsets."""
     history = changelog.read(handle, {partition: Range(0, end) for partition, end in ends.items()})
     wanted = pl.LazyFrame({KEY: keys.unique()})
     places = newest(history.join(wanted, on=KEY, how="semi")).collect()
     if places.is_empty():
-        return history.clear().collect()
-    return history.join(places.lazy(), on=[PARTITION, OFFSET], how="semi").collect()
+        return unstored(history.clear().collect(), handle.logical)
+    rows = history.join(places.lazy(), on=[PARTITION, OFFSET], how="semi").collect()
+    return unstored(rows, handle.logical)
