@@ -106,11 +106,19 @@ class Field:
             counts[form] += 1
         if counts["f"] and not counts["I"]:
             counts["f"] += counts.pop("i", 0)
-        for form, _ in counts.most_common():
+        kinds: Counter[str] = Counter()
+        for form, count in counts.items():
+            kinds[_kind(form)] += count
+        for form in sorted(counts, key=lambda form: (-kinds[_kind(form)], -counts[form])):
             dtype = self._type_of(form, examples[form]) if form in examples else pl.Null()
             if not isinstance(dtype, str) and not compare(pl.Schema(), pl.Schema({_V: dtype}))[1]:
                 return dtype
         return pl.Null()
+
+
+def _kind(form: str) -> str:
+    """One for all lists and one for all documents: no two of them need have the same fields."""
+    return form[0] if form[0] in "[{" and not form.startswith("{'$") else form
 
 
 def form_of(value: Any) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,19 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from bson import (
-    Binary,
-    Code,
-    DatetimeMS,
-    DBRef,
-    Decimal128,
-    Int64,
-    MaxKey,
-    MinKey,
-    ObjectId,
-    Regex,
-    Timestamp,
-)
+from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, Timestamp
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
@@ -41,15 +28,14 @@ from cdc_platform.connect.status import Progress
 from cdc_platform.core.source import Source
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
+from tests.corpus.raw import document
+from tests.corpus.values import BINARIES, EDGES, KINDS, NAMES, OBJECT_ID, changing, nested
 from tests.stack.conftest import eventually
 from tests.stack.topics import Record, read
 
 CORPUS = Path(__file__).parent / "mongodb"
 
 Documents = Collection[dict[str, Any]]
-
-OBJECT_ID = ObjectId("65a000000000000000000001")
-UUID = Binary.from_uuid(uuid.UUID("00112233-4455-6677-8899-aabbccddeeff"))
 
 KEYS: tuple[Any, ...] = (
     1,
@@ -65,7 +51,7 @@ KEYS: tuple[Any, ...] = (
     True,
     None,
     Decimal128("1.10"),
-    UUID,
+    BINARIES["uuid"],
     Binary(b"\x00\xff", 0),
     datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC),
     Timestamp(1, 2),
@@ -74,61 +60,72 @@ KEYS: tuple[Any, ...] = (
     {"b": "x", "a": 1},
     {"a": {"b": OBJECT_ID, "c": Int64(1)}},
     {},
+    {"a": [1, {"b": None}], "c": DatetimeMS(253_402_300_800_000)},
+    DatetimeMS(-1),
+    DatetimeMS(2**63 - 1),
+    Decimal128("NaN"),
+    float("-inf"),
+    2.0**53,
+    MinKey(),
+    MaxKey(),
 )
-NUMBERS: dict[str, Any] = {
-    "int32": 7,
-    "int32_min": -(2**31),
-    "int64": Int64(7),
-    "int64_max": Int64(2**63 - 1),
-    "int64_min": Int64(-(2**63)),
-    "double": 1.5,
-    "double_whole": 3.0,
-    "double_large": 1e300,
-    "double_small": 5e-324,
-    "negative_zero": -0.0,
-    "nan": float("nan"),
-    "infinity": float("inf"),
-    "negative_infinity": float("-inf"),
-    "decimal": Decimal128("12345678901234567890.123456789"),
-    "decimal_exponent": Decimal128("1E+6000"),
-    "decimal_nan": Decimal128("NaN"),
-    "decimal_infinity": Decimal128("-Infinity"),
-}
-DATES: dict[str, Any] = {
-    "now": datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
-    "epoch": datetime(1970, 1, 1, tzinfo=UTC),
-    "before_1970": datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC),
-    "year_1": DatetimeMS(-62_135_596_800_000),
-    "after_2262": DatetimeMS(9_300_000_000_000),
-    "year_10000": DatetimeMS(253_402_300_800_000),
-    "smallest": DatetimeMS(-(2**63)),
-    "largest": DatetimeMS(2**63 - 1),
-    "timestamp": Timestamp(1_700_000_000, 5),
-}
-OTHERS: dict[str, Any] = {
-    "null": None,
-    "bool": True,
-    "text": 'ß€😀 "quoted" \\ / \n \t \x00 end',
-    "empty": "",
-    "object_id": OBJECT_ID,
-    "binary": Binary(b"\x00\x01\xff", 0),
-    "binary_user": Binary(b"\x80", 0x80),
-    "uuid": UUID,
-    "regex": Regex("^a/b.*$", "im"),
-    "code": Code("return 1"),
-    "code_scope": Code("return x", {"x": 1}),
-    "dbref": DBRef("orders", 1),
-    "min": MinKey(),
-    "max": MaxKey(),
-    "looks_like_date": {"date": 5},
-}
 NESTED: dict[str, Any] = {
-    "customer": {"name": "Ann", "address": {"city": "Bern", "zip": Int64(3000), "since": DATES["now"]}},
+    "customer": {
+        "name": "Ann",
+        "address": {
+            "city": "Bern",
+            "zip": Int64(3000),
+            "since": datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
+        },
+    },
     "empty": {},
     "none": {"a": None},
     "Case": 1,
     "case": 2,
     "with space": 3,
+}
+MISSING: tuple[dict[str, Any], ...] = (
+    {"text": "x", "list": [1], "document": {"a": 1}},
+    {"text": None, "list": None, "document": None},
+    {},
+    {"text": "", "list": [], "document": {}},
+    {"list": [None], "document": {"a": None}},
+)
+UNTYPED: tuple[dict[str, Any], ...] = (
+    {"list": [], "document": {}, "lists": [[]], "documents": [{}], "nulls": [None], "null": None},
+    {"list": [1], "document": {"x": 1}, "lists": [[1]], "documents": [{"x": 1}], "nulls": ["x"], "null": 1},
+    {"list": [], "document": {}, "lists": [[]], "documents": [{}], "nulls": [None], "null": None},
+)
+WIDENING: tuple[dict[str, Any], ...] = (
+    {"int_first": 1, "long_first": Int64(2**53 + 1), "double_first": 1.5},
+    {"int_first": Int64(2**53 + 1), "long_first": 1, "double_first": 1},
+    {"int_first": 1.5, "long_first": 1.5, "double_first": Int64(2**53 - 1)},
+    {"int_first": 2.0, "long_first": 2.0, "double_first": Int64(2**53)},
+)
+MIXED_LISTS: dict[str, Any] = {
+    "ints_and_texts": [1, "1"],
+    "ints_and_doubles": [1, 1.5],
+    "longs_and_doubles": [Int64(2**53 + 1), 1.5],
+    "object_ids_and_texts": [OBJECT_ID, str(OBJECT_ID)],
+    "dates_and_ints": [DatetimeMS(0), 0],
+    "documents": [{"a": 1, "b": 1}, {"a": "x", "b": 2}],
+    "lists": [[1], ["x"]],
+    "nulls": [None, None],
+    "everything": [*KINDS.values(), None, [], {}],
+}
+IMITATIONS: dict[str, Any] = {
+    "object_id": {"$oid": "65a000000000000000000001"},
+    "long": {"$numberLong": "5"},
+    "long_of_letters": {"$numberLong": "x"},
+    "date": {"$date": 5},
+    "date_of_text": {"$date": "2020-01-01"},
+    "binary": {"$binary": "AAH/", "$type": "00"},
+    "binary_of_letters": {"$binary": "%%", "$type": "00"},
+    "bytes": {"$bytes": "%%"},
+    "uuid": {"$uuid": "%%"},
+    "decimal": {"$numberDecimal": "x"},
+    "more": {"$oid": "65a000000000000000000001", "more": 1},
+    "beside": {"x": 1, "x__json": "{}"},
 }
 ARRAYS: dict[str, Any] = {
     "ints": [1, 2, 3],
@@ -138,6 +135,12 @@ ARRAYS: dict[str, Any] = {
     "nested": [[1, 2], [], [[3]]],
     "empty": [],
 }
+
+
+DEEP = [
+    {"levels": levels, **{kind: nested(levels - 1, kind) for kind in ("documents", "lists", "both")}}
+    for levels in (10, 32, 33, 100, 178)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +197,14 @@ def without_images(orders: Documents) -> None:
     orders.delete_one({"_id": 1})
 
 
-def inserting(document: dict[str, Any]) -> Callable[[Documents], object]:
-    return lambda orders: orders.insert_one({"_id": 1, **document})
+def inserting(*documents: dict[str, Any]) -> Callable[[Documents], object]:
+    """Inserts these documents, one after another, with ``_id`` 1, 2, …"""
+
+    def insert(orders: Documents) -> None:
+        for number, fields in enumerate(documents, start=1):
+            orders.insert_one(document({"_id": number, **fields}))
+
+    return insert
 
 
 SCENARIOS = {
@@ -206,13 +215,23 @@ SCENARIOS = {
     "snapshot": Scenario(
         lambda orders: orders.update_one({"_id": 2}, {"$set": {"n": 3}}),
         4,
-        first=({"_id": 1, "n": 1}, {"_id": 2, "n": 2, **ARRAYS}, {"_id": OBJECT_ID, **NUMBERS}),
+        first=({"_id": 1, "n": 1}, {"_id": 2, "n": 2, **ARRAYS}, {"_id": OBJECT_ID, **KINDS}),
     ),
     "nested": Scenario(inserting(NESTED), 1),
     "arrays": Scenario(inserting(ARRAYS), 1),
-    "numbers": Scenario(inserting(NUMBERS), 1),
-    "dates": Scenario(inserting(DATES), 1),
-    "others": Scenario(inserting(OTHERS), 1),
+    "edges": Scenario(inserting(EDGES), 1),
+    "edges_nested": Scenario(inserting({"nested": EDGES}), 1),
+    "edges_listed": Scenario(inserting({name: [value, None, value] for name, value in EDGES.items()}), 1),
+    "names": Scenario(inserting(dict.fromkeys(NAMES, 1)), 1),
+    "names_nested": Scenario(inserting({"nested": dict.fromkeys(NAMES, 1)}), 1),
+    "missing": Scenario(inserting(*MISSING), len(MISSING)),
+    "untyped": Scenario(inserting(*UNTYPED), len(UNTYPED)),
+    "widening": Scenario(inserting(*WIDENING), len(WIDENING)),
+    "changing": Scenario(inserting(*changing()), len(KINDS)),
+    "mixed_lists": Scenario(inserting(MIXED_LISTS), 1),
+    "imitations": Scenario(inserting(IMITATIONS), 1),
+    "deep": Scenario(inserting(*DEEP), len(DEEP)),
+    "wide": Scenario(inserting({f"field_{n}": n for n in range(1_000)}), 1),
     "keys": Scenario(keys, 2 * len(KEYS)),
     "change_type": Scenario(change_type, 7),
     "transaction": Scenario(transaction, 2),
@@ -224,7 +243,7 @@ def record(stack: Stack) -> None:
     endpoints = stack.endpoints
     source = Source(name="corpus", uri=endpoints.mongodb_uri, database="shop", collections=tuple(SCENARIOS))
     with (
-        MongoClient[dict[str, Any]](endpoints.mongodb_uri) as mongo,
+        MongoClient[dict[str, Any]](endpoints.mongodb_uri, datetime_conversion="DATETIME_MS") as mongo,
         ConnectClient(endpoints.connect_url) as connect,
     ):
         for name, scenario in SCENARIOS.items():
