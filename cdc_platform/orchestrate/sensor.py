@@ -79,7 +79,7 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
         if seen.missing == frozenset(tables):
             return dg.SkipReason(_together(f"no topics yet: cdc connector apply {source.name}", notes))
         found = turn(seen, now, settings.run_seconds)
-        requests = _requests(source, found.tables)
+        requests = run_requests(source, found.tables)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_together(found.reason, notes)),
@@ -104,7 +104,7 @@ def _together(reason: str, notes: Sequence[str]) -> str:
     return "; ".join([reason, *notes])
 
 
-def _requests(loaded: Source, tables: Sequence[str]) -> list[dg.RunRequest]:
+def run_requests(loaded: Source, tables: Sequence[str]) -> list[dg.RunRequest]:
     """A staying run. Its checks are not planned: they would look unfinished as long as it stays.
 
     Of a source without any loaded table there is nothing to select, until its definitions are read anew.

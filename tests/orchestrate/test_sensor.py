@@ -13,8 +13,9 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.failed import failures, remember, resting
-from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key
 from cdc_platform.orchestrate.running import working
+from cdc_platform.orchestrate.sensor import run_requests
 from cdc_platform.replicate.fence import fence
 
 SOURCE = Source(name="shop", uri="mongodb://nowhere", database="shop", collections=("orders", "customers"))
@@ -164,3 +165,25 @@ def test_a_run_that_ends_meanwhile_is_not_called_gone(instance: DagsterInstance,
     found = instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.status is DagsterRunStatus.SUCCESS
+
+
+def test_a_table_found_after_the_definitions_were_read_goes_along_by_its_name(
+    instance: DagsterInstance, settings: Settings
+) -> None:
+    [request] = run_requests(SOURCE, ("orders", "audit_1", "audit_2"))
+    selected = {key.path[-1] for key in request.asset_selection or ()}
+    assert selected == {"orders", "orders_changes"}
+    assert request.tags[ALSO_TAG] == "audit_1,audit_2"
+    assert request.asset_check_keys == []
+    assert request.run_key is None
+
+    run = add_run(instance, "orders")
+    instance.add_run_tags(run.run_id, {ALSO_TAG: "audit_1,audit_2"})
+    tell(instance, run, STARTED)
+    grown = SOURCE.model_copy(update={"collections": ("orders", "customers", "audit_1", "audit_3")})
+    [found] = working(instance, grown, settings, time.time())
+    assert found.tables == {"orders", "audit_1"}
+
+
+def test_without_any_table_in_the_definitions_there_is_nothing_to_start() -> None:
+    assert run_requests(SOURCE, ("audit_1",)) == []
