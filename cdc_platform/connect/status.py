@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cdc_platform.connect.remedies import remedy
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.masking import masked
 
@@ -93,5 +94,5 @@ def _refuse(who: str, trace: str, where: str) -> None:
     raise Terminal(
         f"{who} has failed: {failure(trace)}",
         where=where,
-        remedy="remove the cause, then restart the connector; the worker's log has the whole trace",
+        remedy=remedy(trace),
     )

@@ -59,7 +59,14 @@ class Capture(BaseModel):
     poll_interval_ms: Annotated[
         int, Field(ge=1, le=60_000, description="How often the connector hands on what it has read.")
     ] = 50
-    batch_size: Annotated[int, Field(ge=1, description="Events handed on at once, at most.")] = 2_048
+    batch_size: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Events handed on at once, at most. The worker's heap must hold as many: 4 suits "
+            "documents of up to 16 MB.",
+        ),
+    ] = 2_048
     queue_size: Annotated[
         int, Field(ge=2, description="Events read ahead of Kafka, at most; more than batch_size.")
     ] = 16_384

@@ -9,11 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from cdc_platform.local import connect, kafka, mongodb, ports
 from cdc_platform.local.process import NotReadyError, ProcessRecord, last_lines
+
+_OUT_OF_HEAP: Final = (
+    "what to do: raise CDC_CONNECT_HEAP_MB or CDC_KAFKA_HEAP_MB; Connect holds up to capture.batch_size "
+    "events, whatever their size: for documents of many MB lower that in the source and apply its connector"
+)
 
 
 class ServiceState(StrEnum):
@@ -48,6 +54,8 @@ def look_at(record: ProcessRecord) -> ServiceStatus:
     process = record.process
     if process is None:
         detail = "\n".join(last_lines(record.log, 5, since=record.log_start))
+        if "OutOfMemoryError" in detail:
+            detail += f"\n{_OUT_OF_HEAP}"
         return ServiceStatus(record.name, ServiceState.FAILED, record.pid, record.port, record.log, detail)
     memory_mb = _memory_mb(process)
     state, detail = ServiceState.UP, ""
