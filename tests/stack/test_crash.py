@@ -25,8 +25,8 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
 from cdc_platform.demo.shop import SHARES, Shop
 from cdc_platform.local.stack import Stack
-from cdc_platform.orchestrate.checks import CONTENT, ROW_COUNTS
 from cdc_platform.orchestrate.keys import lake_key
+from cdc_platform.verify.finding import Check
 from tests.stack.conftest import Mongo, eventually
 from tests.stack.crash import oracle
 from tests.stack.crash.processes import Child, Children, children
@@ -101,7 +101,7 @@ def checks_passed(home: Path, source: Source) -> bool:
     keys = [
         dg.AssetCheckKey(lake_key(source, collection, Kind.CURRENT), name)
         for collection in source.collections
-        for name in (ROW_COUNTS, CONTENT)
+        for name in (Check.ROW_COUNTS, Check.CONTENT)
     ]
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs(limit=1)
