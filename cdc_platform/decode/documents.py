@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -162,18 +162,31 @@ def _first(texts: pl.Series, hint: pa.Schema, table: pl.Schema) -> int:
 
 def _clashes(frame: pl.DataFrame, table: pl.Schema) -> Iterator[tuple[Path, str]]:
     """Fields that cannot be columns of the table, with the reason if it is their name."""
-    for name in frame.columns:
-        if reason := no_column(name):
-            yield (name,), reason
+    unnameable = {name: reason for name in frame.columns if (reason := no_column(name))}
+    for name, reason in unnameable.items():
+        yield (name,), reason
+    frame = frame.drop(unnameable)  # the table may have a column of that name, of another type
     evolution, conflicts = compare(table, frame.schema)
     for conflict in conflicts or inexact(frame, evolution.schema):
         yield conflict.path, conflict.what if conflict.by_name else ""
 
 
 def _paths(column: str, texts: pl.Series) -> Iterator[Path]:
-    """What the parser's path of a field may mean: names with a slash in them make it ambiguous."""
-    yield tuple(None if step == "[]" else step for step in column.split("/")[1:])
+    """What the parser's path of a field may mean: names with a slash or brackets make it ambiguous."""
+    first, *inner = column.removeprefix("/").split("/")
+    yield (first, *(None if step == "[]" else step for step in inner))
     for text in texts:
-        for name in parsed(text) or ():
+        yield from _leading((), parsed(text), column)
+
+
+def _leading(path: Path, value: Any, column: str) -> Iterator[Path]:
+    """The paths in a value that the parser would write as ``column``."""
+    if not column:
+        yield path
+    elif isinstance(value, dict):
+        for name, each in value.items():
             if f"{column}/".startswith(f"/{name}/"):
-                yield (name,)
+                yield from _leading((*path, name), each, column[len(name) + 1 :])
+    elif isinstance(value, list) and f"{column}/".startswith("/[]/"):
+        for each in value:
+            yield from _leading((*path, None), each, column[3:])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import bson
-from bson.raw_bson import RawBSONDocument
+from bson.codec_options import DatetimeConversion
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,13 @@ def text(value: bytes) -> bytes:
 
 
 def document(fields: Mapping[str, Any]) -> RawBSONDocument:
-    return RawBSONDocument(_document(fields.items()))
+    return RawBSONDocument(_document(fields.items()), _LENIENT)
+
+
+_LENIENT = DEFAULT_RAW_BSON_OPTIONS.with_options(
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
+)
+"""The driver reads what it is given to write."""
 
 
 def _document(fields: Iterable[tuple[str, Any]]) -> bytes:

@@ -114,3 +114,29 @@ def test_parts_that_do_not_fit_are_put_back_where_the_whole_does_not_fit_either(
     assert rows[2] == {"a": {"b": None, "b__json": '"x"'}, "a__json": None}
     assert rows[3]["a__json"] == '[{"b":"y","_others":{"$numberInt":"1"}}]'
     assert rows[4]["a__json"] == '[[{"b":{"$numberInt":"1"}}]]'
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ('{"[]": 1}', '{"[]": "x"}'),
+        ('{"a/b": 1}', '{"a/b": "x"}'),
+        ('{"d": {"[]": 1}}', '{"d": {"[]": "x"}}'),
+        ('{"d": [{"/": {"a/b": 1}}]}', '{"d": [{"/": {"a/b": "x"}}]}'),
+        ('{"d": {"a": {"b": 1}, "a/b": 1}}', '{"d": {"a": {"b": 1}, "a/b": "x"}}'),
+        ('{"d": {"a": {"b": 1}, "a/b": 1}}', '{"d": {"a": {"b": "x"}, "a/b": 1}}'),
+    ],
+)
+def test_a_field_is_found_whatever_its_name_does_to_a_path(first: str, second: str) -> None:
+    found = documents(first, first, second)
+    assert (found.rows, found.refused) == ([0, 1, 2], ())
+    assert '\\"x\\"' in json.dumps(found.frame.to_dicts()[2])
+
+
+@pytest.mark.parametrize("value", ["[1]", "1", '"x"', '{"a": 1}'])
+def test_a_name_of_the_platforms_is_among_the_others_whatever_type_the_platforms_column_has(
+    value: str,
+) -> None:
+    table = pl.Schema({"_kafka_offset": pl.Int64()})
+    found = read_documents(pl.Series([f'{{"_kafka_offset": {value}}}']), table, Policy.JSON, Layout())
+    assert found.frame.columns == ["_others"]
