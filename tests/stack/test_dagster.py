@@ -19,6 +19,7 @@ import psutil
 import pytest
 from dagster import AssetKey, DagsterInstance
 
+from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
 from tests.stack.conftest import Declare, Mongo, eventually
@@ -133,7 +134,10 @@ def test_a_table_that_cannot_go_on_fails_the_run_by_name_and_the_others_are_fill
     database.orders.insert_many([{"_id": 1, "quantity": 1}, {"_id": 2, "quantity": "two"}])
     database.customers.insert_one({"_id": 1})
     eventually(lambda: lake.waiting("orders") >= 2 and lake.waiting("customers") >= 1)
-    done = materialize(lake, keys(lake.source, "orders_changes", "orders", "customers_changes", "customers"))
+    strict = lake.declared(values=Policy.REFUSE)
+    done = materialize(
+        strict, keys(lake.source, "orders_changes", "orders", "customers_changes", "customers")
+    )
     assert done.returncode == 1
     output = done.stdout + done.stderr
     assert f"topic {lake.source.topic('orders')}" in output
