@@ -49,12 +49,16 @@ class _Through:
 
 
 class Reopening(_Through):
-    """Writes to the newest version instead of the one whose offsets were read: the classical mistake."""
+    """Writes to the newest version instead of the one whose offsets were read."""
+
+    _stream: Stream
+
+    def open(self, stream: Stream) -> Handle:
+        self._stream = stream
+        return super().open(stream)
 
     def _base(self, handle: Handle) -> Handle:
-        token = handle.token
-        assert isinstance(token, tuple)
-        return self.open(token[1])
+        return self.open(self._stream)
 
 
 class Losing(_Through):
