@@ -58,6 +58,7 @@ class Reopening(_Through):
         return super().open(stream)
 
     def _base(self, handle: Handle) -> Handle:
+        del handle  # its version is the one whose offsets were read
         return self.open(self._stream)
 
 
