@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -184,8 +185,7 @@ class DeltaLakeTable:
             raise self._unavailable("could not be created", error) from error
 
     def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
-        seen = {p: table.transaction_version(stream.app_id(p)) for p in range(stream.partitions)}
-        offsets = {p: offset for p, offset in seen.items() if offset is not None}
+        offsets = _offsets(table, stream)
         described = _DESCRIPTION.fullmatch(table.metadata().description or "")
         partitions = int(described["partitions"]) if described else stream.partitions
         schema = schema_of(table)
@@ -247,6 +247,19 @@ class _Opened:
     @cached_property
     def files(self) -> Files:
         return files_of(self.table, self.uri)
+
+
+def _offsets(table: DeltaTable, stream: Stream) -> dict[int, int]:
+    """Those of the stream's partitions; and of later ones, if a writer has been here that knew the topic with
+    more: such a writer gives all of them an offset at once."""
+    offsets = {}
+    for partition in count():
+        offset = table.transaction_version(stream.app_id(partition))
+        if offset is not None:
+            offsets[partition] = offset
+        elif partition >= stream.partitions:
+            break
+    return offsets
 
 
 def _named(columns: Sequence[str]) -> str:

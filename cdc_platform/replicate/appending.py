@@ -96,6 +96,8 @@ def _append(replica: Replica, batch: _Batch) -> Appended:
     rows = without_void(rows, decoded.repairs.filter(_within(fresh)), table, handle)
     now = replica.now()
     keep_letters(replica.letters, replica.stream, letters, fresh, now)
+    if letters.height:
+        replica.probe("after_letters")
     fitted = fit(known, stamped(rows, now), replica)
     receipt = commit(replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height)
     return Appended(receipt, carried, decoded.refused)

@@ -13,6 +13,7 @@ import polars as pl
 from cdc_platform.core import columns, schema
 from cdc_platform.core.model import Handle, Kind, Lag, Receipt
 from cdc_platform.core.offsets import RANGES, Ranges, describe
+from cdc_platform.replicate.growth import unheard_of
 from cdc_platform.replicate.replica import Replica
 
 
@@ -36,7 +37,7 @@ def commit(
     replica.probe(f"before_commit:{kind}")
     table = replica.changelog if kind is Kind.CHANGELOG else replica.current
     write = table.append if kind is Kind.CHANGELOG else table.merge
-    committed = write(handle, rows, advance, info)
+    committed = write(handle, rows, {**unheard_of(replica, handle), **advance}, info)
     replica.probe(f"after_commit:{kind}")
     finished = replica.now()
     return Receipt(

@@ -15,6 +15,7 @@ from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.offsets import Offsets, Range, ends_of
 from cdc_platform.decode.fold import fold
 from cdc_platform.replicate.commit import commit, fit
+from cdc_platform.replicate.growth import has_grown, learn, unheard_of
 from cdc_platform.replicate.recompute import last_rows
 from cdc_platform.replicate.replica import Replica
 
@@ -39,6 +40,9 @@ def _merge(replica: Replica) -> Receipt | None:
             where=f"{replica.current.uri} and {replica.changelog.uri}",
             remedy="the changelog was restored or replaced: rebuild both tables from a new snapshot",
         )
+    if unheard_of(replica, target):
+        learn(replica, target, source)
+        return _merge(replica)
     chunk = _chunk(target.offsets, source.offsets, replica.limits.current_rows)
     if not chunk:
         return None
@@ -46,10 +50,7 @@ def _merge(replica: Replica) -> Receipt | None:
         most = min(replica.limits.current_rows, replica.limits.current_bytes // size)
         chunk = _chunk(target.offsets, source.offsets, most)
     changes = replica.changelog.read(source, chunk).collect()
-    known = max(replica.stream.partitions, *(partition + 1 for partition in source.offsets))
-    if known > source.partitions:
-        # The topic got more partitions since the table was made, whether this run knows it yet or not. A
-        # key's changes may lie in two of them, of which one is read further than the other.
+    if has_grown(replica, target, source):
         rows = last_rows(
             replica.changelog, source, changes[columns.KEY], {**target.offsets, **ends_of(chunk)}
         )

@@ -239,6 +239,14 @@ class LakeTableContract(ABC):
         wider = tables().open(replace(STREAM, partitions=5))
         assert wider.offsets == {0: 1, 1: 1, 2: 1}
 
+    def test_who_knows_the_topic_as_it_was_sees_the_offsets_of_added_partitions(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        wider = tables().open(replace(STREAM, partitions=5))
+        tables().append(wider, fitted(wider, [row(4, 0, "b")]), {3: Range(0, 0), 4: Range(0, 1)}, {})
+        for stream in (STREAM, replace(STREAM, partitions=5), replace(STREAM, partitions=9)):
+            handle = tables().open(stream)
+            assert (handle.offsets, handle.partitions) == ({0: 1, 3: 0, 4: 1}, 3)
+
     def test_new_columns_and_nested_fields_appear_and_old_rows_give_null(self, tables: Tables) -> None:
         table = tables()
         add(table, [row(0, 0, "a")], {0: Range(0, 1)})
