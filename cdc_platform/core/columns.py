@@ -14,6 +14,7 @@ KEY: Final = "_key"
 OPERATION: Final = "_cdc_operation"
 TIMESTAMP: Final = "_cdc_timestamp"
 POSITION: Final = "_cdc_position"
+RESENT: Final = "_cdc_resent"
 TOPIC: Final = "_kafka_topic"
 PARTITION: Final = "_kafka_partition"
 OFFSET: Final = "_kafka_offset"
@@ -39,6 +40,7 @@ METADATA: Final = pl.Schema(
         OPERATION: pl.String(),
         TIMESTAMP: UTC_MICROS,
         POSITION: MONGODB_POSITION,
+        RESENT: pl.Boolean(),
         TOPIC: pl.String(),
         PARTITION: pl.Int32(),
         OFFSET: pl.Int64(),
@@ -48,7 +50,9 @@ METADATA: Final = pl.Schema(
 )
 """Every changelog and current row carries these. ``_key`` is the source key as canonical JSON text with its
 BSON type, so that 1 and "1" are two keys. ``_cdc_timestamp`` is the source's commit time. ``_cdc_position``
-orders events of one source; its ``ord`` is -1 for rows of an initial snapshot, which have no position."""
+orders events of one source; its ``ord`` is -1 for rows of an initial snapshot, which have no position.
+``_cdc_resent`` is true for an event that an earlier row of the changelog holds already; no current row is
+one."""
 
 DEAD_LETTERS: Final = pl.Schema(
     {
@@ -77,6 +81,7 @@ MEANINGS: Final = {
     OPERATION: "c inserted, u updated, d deleted, r read by a snapshot.",
     TIMESTAMP: "When the source committed the change.",
     POSITION: "Cluster time (seconds, order within the second) and order within the transaction.",
+    RESENT: "Whether the connector sent an event again that an earlier row of the changelog holds.",
     TOPIC: "The topic the event was read from.",
     PARTITION: "The partition the event was read from.",
     OFFSET: "The event's offset in its partition.",

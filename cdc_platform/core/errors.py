@@ -8,7 +8,8 @@
         ├── EventRefused       bytes that are no change event of the expected shape
         ├── OffsetsLost        Kafka no longer holds records that were not yet committed
         ├── LogTruncated       the committed offset lies beyond the end of the topic
-        └── StreamReplaced     the topic or the cluster is another one than the table was filled from
+        ├── StreamReplaced     the topic or the cluster is another one than the table was filled from
+        └── SourceReplaced     an event lies before what the table has from its source, and is not among it
 
 Nothing between the clients and the asset boundary catches these to carry on: an error that is swallowed
 is a row that is lost. None of them tells a password: see ``masking``.
@@ -67,3 +68,7 @@ class LogTruncated(Terminal):
 
 class StreamReplaced(Terminal):
     """Same name, other topic: its offsets mean something else."""
+
+
+class SourceReplaced(Terminal):
+    """Same topic, other history: the source was restored or replaced under its connector."""

@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from cdc_platform.core.errors import CdcError
-from cdc_platform.core.offsets import Offsets, Ranges, Stream
+from cdc_platform.core.offsets import Offsets, Positions, Ranges, Stream
 from cdc_platform.core.sizes import MAX_RECORD_BYTES
 
 RECORD_SCHEMA = pl.Schema(
@@ -114,7 +114,8 @@ class Handle:
 
     ``schema``: all columns as stored, metadata included. ``logical``: the same with the types that are stored
     as text (``core.logical``). ``offsets``: what the table has committed, per partition. ``partitions``: how
-    many its topic had when it was made. ``token``: the adapter's own object.
+    many its topic had when it was made. ``positions``: the highest of the source's positions that a commit
+    told of, per partition. ``token``: the adapter's own object.
     """
 
     version: int
@@ -122,6 +123,7 @@ class Handle:
     offsets: Offsets
     logical: pl.Schema
     partitions: int
+    positions: Positions = field(default_factory=dict)
     token: object = field(repr=False, compare=False, default=None)
 
 

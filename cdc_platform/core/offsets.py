@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from cdc_platform.core.errors import LogTruncated, OffsetsLost
@@ -39,6 +40,11 @@ Offsets = Mapping[int, int]
 Ranges = Mapping[int, Range]
 """Partition → the offsets a batch covers."""
 
+Positions = Mapping[int, int]
+"""Partition → how far its source has come in it, as a number that only grows (``replicate.resends``)."""
+
+NOWHERE: Final[Positions] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -57,6 +63,10 @@ class Stream:
     def app_id(self, partition: int) -> str:
         """Delta transaction identifier of one partition of this very topic."""
         return f"cdc/{self.identity}/{partition}"
+
+    def position_id(self, partition: int) -> str:
+        """Delta transaction identifier of the highest position in one partition."""
+        return f"{self.app_id(partition)}/position"
 
 
 def plan(stream: Stream, committed: Offsets, available: Ranges) -> dict[int, Range]:

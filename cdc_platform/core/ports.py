@@ -12,7 +12,7 @@ from typing import Protocol
 import polars as pl
 
 from cdc_platform.core.model import Handle, Records, Stopped
-from cdc_platform.core.offsets import Offsets, Ranges, Stream
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream
 
 Probe = Callable[[str], None]
 """Called at the named points of a batch's life. Does nothing in production; crash tests kill the process in
@@ -79,8 +79,16 @@ class LakeTable(Protocol):
         """
         ...
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        """Add rows, move the offsets to the ends of ``advance``, keep ``info`` with the commit.
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        """Add rows, move the offsets to the ends of ``advance`` and the positions, keep ``info`` with the
+        commit.
 
         ``rows`` has fitted columns: those of the table, and new ones, which are added. May be empty: the
         offsets still move. Raises Conflict, and leaves no trace, if the table moved since the handle.

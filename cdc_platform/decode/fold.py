@@ -4,6 +4,8 @@ Invariant: within a partition the offset decides, never a time and never the ord
 changes of a key are in one partition (the connector partitions by key), so the offset orders them completely,
 as long as the topic keeps its number of partitions. After that a key's changes may lie in two, and between
 those the source's position decides (``newest``).
+
+An event that was sent again is none: its first row counts.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cdc_platform.core.columns import KEY, OFFSET, PARTITION, POSITION
+from cdc_platform.core.columns import KEY, OFFSET, PARTITION, POSITION, RESENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,20 @@ def fold(changes: pl.DataFrame) -> Folded:
     """
     last = (
         changes.lazy()
-        .select(KEY, PARTITION, OFFSET)
+        .select(KEY, PARTITION, OFFSET, RESENT)
         .with_row_index("row")
+        .filter(once())
         .sort(PARTITION, OFFSET)
         .unique(KEY, keep="last", maintain_order=True)
         .collect()
     )
     rows = changes[last["row"]]
     return Folded(rows, changes.height - rows.height)
+
+
+def once() -> pl.Expr:
+    """True for every row but those of events that were sent again."""
+    return pl.col(RESENT).ne_missing(pl.lit(value=True))
 
 
 def newest(history: pl.LazyFrame) -> pl.LazyFrame:
@@ -55,7 +63,8 @@ def newest(history: pl.LazyFrame) -> pl.LazyFrame:
     """
     position = [pl.col(POSITION).struct.field(name) for name in ("seconds", "ord", "total_order")]
     return (
-        history.select(KEY, PARTITION, OFFSET, POSITION)
+        history.filter(once())
+        .select(KEY, PARTITION, OFFSET, POSITION)
         .sort(OFFSET)
         .unique([KEY, PARTITION], keep="last", maintain_order=True)
         .sort(*position, maintain_order=True)

@@ -35,7 +35,7 @@ from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERA
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle, Kind
-from cdc_platform.core.offsets import RANGES, Ranges, Stream, describe, ends_of, parse
+from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, Stream, describe, ends_of, parse
 from cdc_platform.lake.files import Files, files_of, schema_of
 from cdc_platform.lake.marks import logical
 from cdc_platform.lake.selection import within
@@ -115,7 +115,14 @@ class DeltaLakeTable:
         committed_at = pl.from_epoch("ms", time_unit="ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
         return found.with_columns(committed_at.alias("committed_at")).drop("ms")
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
         table, stream = self._at(handle)
         try:
             write_deltalake(
@@ -123,7 +130,7 @@ class DeltaLakeTable:
                 stored(rows),
                 mode="append",
                 schema_mode="merge",
-                commit_properties=_commit(stream, advance, info),
+                commit_properties=_commit(stream, advance, info, positions),
                 post_commithook_properties=_HOOKS,
             )
         except (DeltaError, OSError) as error:
@@ -186,11 +193,13 @@ class DeltaLakeTable:
 
     def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
         offsets = _offsets(table, stream)
+        told = {p: table.transaction_version(stream.position_id(p)) for p in offsets}
+        positions = {p: position for p, position in told.items() if position is not None}
         described = _DESCRIPTION.fullmatch(table.metadata().description or "")
         partitions = int(described["partitions"]) if described else stream.partitions
         schema = schema_of(table)
         token = _Opened(self.uri, table, stream)
-        return Handle(table.version(), schema, offsets, logical(table, schema), partitions, token)
+        return Handle(table.version(), schema, offsets, logical(table, schema), partitions, positions, token)
 
     def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:
         opened = self._opened(handle)
@@ -278,10 +287,15 @@ def _filled_from(description: str, stream: Stream) -> bool:
     return found is not None and found["identity"] == stream.identity
 
 
-def _commit(stream: Stream, advance: Ranges, info: Mapping[str, str]) -> CommitProperties:
+def _commit(
+    stream: Stream, advance: Ranges, info: Mapping[str, str], positions: Positions = NOWHERE
+) -> CommitProperties:
     ends = ends_of(advance)
     return CommitProperties(
-        app_transactions=[Transaction(stream.app_id(p), end) for p, end in sorted(ends.items())],
+        app_transactions=[
+            *(Transaction(stream.app_id(p), end) for p, end in sorted(ends.items())),
+            *(Transaction(stream.position_id(p), position) for p, position in sorted(positions.items())),
+        ],
         custom_metadata=dict(info),
         max_commit_retries=0,
     )

@@ -17,7 +17,7 @@ from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle
-from cdc_platform.core.offsets import Ranges, Stream, ends_of
+from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, ends_of
 from cdc_platform.core.schema import compare
 from cdc_platform.lake.selection import within
 
@@ -33,6 +33,7 @@ class Version:
     logical: pl.Schema
     offsets: Mapping[int, int] = field(default_factory=dict)
     info: Mapping[str, str] = field(default_factory=dict)
+    positions: Positions = field(default_factory=dict)
 
 
 class MemoryTable:
@@ -69,9 +70,16 @@ class MemoryTable:
             )
         return self._handle(newest)
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
         version = self._version(handle)
-        return self._commit(version, version.rows, rows, advance, info)
+        return self._commit(version, version.rows, rows, advance, info, positions)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         version = self._version(handle)
@@ -93,7 +101,13 @@ class MemoryTable:
         return version
 
     def _commit(
-        self, base: Version, kept: pl.DataFrame, added: pl.DataFrame, advance: Ranges, info: Mapping[str, str]
+        self,
+        base: Version,
+        kept: pl.DataFrame,
+        added: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
     ) -> Handle:
         plain = pl.DataFrame(stored(added))
         with self._lock:
@@ -109,6 +123,7 @@ class MemoryTable:
                 logical=compare(base.logical, added.schema)[0].schema,
                 offsets={**base.offsets, **ends_of(advance)},
                 info=dict(info),
+                positions={**base.positions, **positions},
             )
             self._versions.append(made)
         return self._handle(made)
@@ -120,5 +135,6 @@ class MemoryTable:
             dict(version.offsets),
             version.logical,
             version.partitions,
+            version.positions,
             version,
         )

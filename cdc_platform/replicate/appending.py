@@ -7,6 +7,7 @@ Invariants
   commits against that very handle. So a batch applied twice is applied once, whoever applies it, and a commit
   whose answer was lost needs no special case: the next attempt finds the offsets moved.
 - Dead letters are kept before the offsets move past them.
+- Events that were sent again are kept, and marked (``resends``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.letters import keep_letters
 from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
+from cdc_platform.replicate.resends import mark_resent
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,17 @@ def _append(replica: Replica, batch: _Batch) -> Appended:
         return Appended(None, carried, decoded.refused)
     rows, letters = decoded.frame.filter(_within(fresh)), decoded.letters.filter(_within(fresh))
     rows_in = rows.height + letters.height
-    rows = without_void(rows, decoded.repairs.filter(_within(fresh)), table, handle)
+    repairs = decoded.repairs.filter(_within(fresh))
+    rows = without_void(rows, repairs, table, handle)
     now = replica.now()
     keep_letters(replica.letters, replica.stream, letters, fresh, now)
     if letters.height:
         replica.probe("after_letters")
-    fitted = fit(known, stamped(rows, now), replica)
-    receipt = commit(replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height)
+    marked = mark_resent(replica, handle, rows, repairs)
+    fitted = fit(known, stamped(marked.rows, now), replica)
+    receipt = commit(
+        replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height, marked.positions
+    )
     return Appended(receipt, carried, decoded.refused)
 
 

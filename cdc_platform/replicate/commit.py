@@ -12,7 +12,8 @@ import polars as pl
 
 from cdc_platform.core import columns, schema
 from cdc_platform.core.model import Handle, Kind, Lag, Receipt
-from cdc_platform.core.offsets import RANGES, Ranges, describe
+from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, describe
+from cdc_platform.decode.fold import once
 from cdc_platform.replicate.growth import unheard_of
 from cdc_platform.replicate.replica import Replica
 
@@ -25,6 +26,7 @@ def commit(
     advance: Ranges,
     rows_in: int,
     dead: int = 0,
+    positions: Positions = NOWHERE,
 ) -> Receipt:
     started = replica.now()
     applied = dict(rows.group_by(columns.OPERATION).len().sort(columns.OPERATION).iter_rows())
@@ -35,9 +37,11 @@ def commit(
         "cdc.lag_seconds": orjson.dumps(before and [before.p50, before.p95, before.max]).decode(),
     }
     replica.probe(f"before_commit:{kind}")
-    table = replica.changelog if kind is Kind.CHANGELOG else replica.current
-    write = table.append if kind is Kind.CHANGELOG else table.merge
-    committed = write(handle, rows, {**unheard_of(replica, handle), **advance}, info)
+    ranges = {**unheard_of(replica, handle), **advance}
+    if kind is Kind.CHANGELOG:
+        committed = replica.changelog.append(handle, rows, ranges, info, positions)
+    else:
+        committed = replica.current.merge(handle, rows, ranges, info)
     replica.probe(f"after_commit:{kind}")
     finished = replica.now()
     return Receipt(
@@ -64,9 +68,10 @@ def fit(table: pl.Schema, rows: pl.DataFrame, replica: Replica) -> pl.DataFrame:
 def _lag(rows: pl.DataFrame, now: datetime) -> Lag | None:
     """Seconds since the source's commit of each row, never negative.
 
-    None without such rows: a row read by a snapshot was committed at a time that nobody knows.
+    None without such rows: a row read by a snapshot was committed at a time that nobody knows, and what is
+    sent again is late by no fault of the lake.
     """
-    streamed = rows.filter(pl.col(columns.OPERATION) != columns.READ)
+    streamed = rows.filter((pl.col(columns.OPERATION) != columns.READ) & once())
     seconds = (
         (pl.lit(now, dtype=columns.UTC_MICROS) - pl.col(columns.TIMESTAMP)).dt.total_microseconds() / 1e6
     ).clip(lower_bound=0)

@@ -12,7 +12,8 @@ Invariants
   changelog, which makes good what went by offsets until then. From then on a merge looks up the keys that it
   merges.
 
-Of a topic that had grown before its table was made nothing is known: a replay of all offsets looks up all keys.
+Of a topic that had grown before its table was made nothing is known: a replay of all offsets looks up all
+keys.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def has_grown(replica: Replica, *handles: Handle) -> bool:
 
 
 def learn(replica: Replica, target: Handle, source: Handle) -> None:
-    """Commit the new partitions to the current table, with the last row of every key that has moved so far."""
+    """Commit the new partitions to the current table, with the last row of every key that has moved so
+    far.
+    """
     history = replica.changelog.read(source, {p: Range(0, end) for p, end in target.offsets.items()})
     moved = (
         history.select(KEY, PARTITION)

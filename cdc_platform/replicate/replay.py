@@ -28,6 +28,7 @@ from cdc_platform.replicate.letters import Letter, around, keep_letters, read_le
 from cdc_platform.replicate.recompute import last_rows
 from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
+from cdc_platform.replicate.resends import mark_put_in
 
 REPLAYED: Final = "cdc.replayed"
 """Key of a commit's metadata that tells a replay's ranges. It has no ``cdc.ranges``: no offset moves."""
@@ -139,7 +140,8 @@ def _put_in(replica: Replica, records: Records) -> _PutIn:
     now = replica.now()
     keep_letters(replica.letters, replica.stream, dead, records.ranges, now)
     if missing.height:
-        rows = schema.fit(stamped(missing, now), known, where=f"table {replica.name}")
+        marked = mark_put_in(replica, handle, missing, decoded.repairs)
+        rows = schema.fit(stamped(marked, now), known, where=f"table {replica.name}")
         replica.probe("before_replay:changelog")
         table.append(handle, rows, {}, {REPLAYED: describe(records.ranges)})
     replica.probe("after_replay:changelog")

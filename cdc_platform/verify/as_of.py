@@ -25,7 +25,17 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, OPERATION, PARTITION, POSITION, READ
+from cdc_platform.core.columns import (
+    DELETE,
+    KEY,
+    METADATA,
+    OFFSET,
+    OPERATION,
+    PARTITION,
+    POSITION,
+    READ,
+    RESENT,
+)
 from cdc_platform.core.digest import bucket_of, encode_columns, row_digest
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Offsets, Range
@@ -37,6 +47,7 @@ BATCH_ROWS: Final = 50_000
 
 _SECONDS: Final = pl.col(POSITION).struct.field("seconds")
 _ORD: Final = pl.col(POSITION).struct.field("ord")
+NOT_RESENT: Final = pl.col(RESENT).ne_missing(pl.lit(value=True))
 _SNAPSHOT: Final = (pl.col(OPERATION) == READ) & (_ORD == -1)
 
 
@@ -53,6 +64,10 @@ class Opened:
             return self.table.read(self.handle)
         starts = since or {}
         return self.table.read(self.handle, {p: Range(starts.get(p, 0), end) for p, end in ends.items()})
+
+    def changes(self, ends: Offsets | None = None, since: Offsets | None = None) -> pl.LazyFrame:
+        """The rows without events that were sent again: those are no changes."""
+        return self.rows(ends, since).filter(NOT_RESENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +93,14 @@ class LakeState:
 def as_of(changelog: Opened, current: Opened, at: ClusterTime, since: Offsets) -> LakeState:
     """The current table taken to ``at``; see the module's text for what must hold."""
     ends = current.handle.offsets
-    tail = changelog.rows(ends, since).select(KEY, OPERATION, POSITION)
+    tail = changelog.changes(ends, since).select(KEY, OPERATION, POSITION)
     contended = bool(tail.select(_SNAPSHOT.any()).collect().item())
     touched = tail.filter(~visible(at)).select(KEY).unique().collect().lazy()
     reverted = touched.select(pl.len()).collect().item()
     state = current.rows()
     if not reverted:
         return LakeState(state, 0, frozenset(), contended)
-    history = changelog.rows(ends).join(touched, on=KEY, how="semi").collect().lazy()
+    history = changelog.changes(ends).join(touched, on=KEY, how="semi").collect().lazy()
     restored = alive(last(history.filter(visible(at) | _below(since))))
     settled = state.join(touched, on=KEY, how="anti")
     folded = set(_digests(alive(last(history))))
@@ -116,7 +131,7 @@ def last(history: pl.LazyFrame) -> pl.LazyFrame:
 
 def live_keys(changelog: Opened, ends: Offsets, at: ClusterTime, since: Offsets) -> int:
     """Rows the source had at ``at`` by the changelog alone."""
-    history = changelog.rows(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
+    history = changelog.changes(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
     live = alive(last(history.filter(visible(at) | _below(since))))
     return int(live.select(pl.len()).collect().item())
 
@@ -129,7 +144,7 @@ def operations(changelog: Opened) -> Mapping[str, int]:
 
 def last_offsets(changelog: Opened, keys: Set[str]) -> Mapping[str, tuple[int, int]]:
     """Partition and offset of the newest changelog row of each of a few keys; without one, left out."""
-    rows = changelog.rows().select(KEY, PARTITION, OFFSET, POSITION).filter(pl.col(KEY).is_in(list(keys)))
+    rows = changelog.changes().select(KEY, PARTITION, OFFSET, POSITION).filter(pl.col(KEY).is_in(list(keys)))
     newest = last(rows).select(KEY, PARTITION, OFFSET).collect()
     return {key: (partition, offset) for key, partition, offset in newest.iter_rows()}
 

@@ -70,7 +70,7 @@ def fold_against(changelog: Opened, current: Opened, pass_rows: int = PASS_ROWS)
 
 def _folded(changelog: Opened, current: Opened, pass_rows: int) -> Iterator[tuple[str, int]]:
     """Key and digest of the rows that the changelog makes."""
-    history = changelog.rows(current.handle.offsets)
+    history = changelog.changes(current.handle.offsets)
     known = changelog.handle.schema
     columns = [name for name in current.handle.schema if name in known]
     passes = history.select(pl.len()).collect().item() // pass_rows + 1

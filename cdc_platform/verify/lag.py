@@ -28,7 +28,7 @@ from cdc_platform.core.history import Commit
 from cdc_platform.core.model import Lag, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Stream, ends_of, lag, reached
 from cdc_platform.core.ports import Log
-from cdc_platform.verify.as_of import Opened
+from cdc_platform.verify.as_of import NOT_RESENT, Opened
 from cdc_platform.verify.finding import Check, Fact, Finding, Part, combined, failed, part, passed, unknown
 from cdc_platform.verify.stretch import Place
 from cdc_platform.verify.verdict import Cause
@@ -225,7 +225,7 @@ def _rows(changelog: Opened, commits: Sequence[Commit]) -> pl.LazyFrame:
 
 
 def _lag(changes: pl.LazyFrame, commits: pl.DataFrame) -> Lag | None:
-    streamed = changes.filter(pl.col(OPERATION) != READ).select(
+    streamed = changes.filter(pl.col(OPERATION) != READ, NOT_RESENT).select(
         pl.col(PARTITION).alias("partition"), pl.col(OFFSET).alias("start"), TIMESTAMP
     )
     joined = streamed.sort("start").join_asof(

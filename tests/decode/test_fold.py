@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, TIMESTAMP
+from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, RESENT, TIMESTAMP
 from cdc_platform.decode.fold import fold
 
 SCHEMA = pl.Schema(
@@ -17,13 +17,14 @@ SCHEMA = pl.Schema(
         TIMESTAMP: pl.Int64,
         PARTITION: pl.Int32,
         OFFSET: pl.Int64,
+        RESENT: pl.Boolean,
     }
 )
 
 
 def changes(*rows: tuple[str, int, str]) -> pl.DataFrame:
     """(key, value, operation) at offsets 0, 1, … of partition 0; later rows have earlier times."""
-    full = [(key, value, op, -offset, 0, offset) for offset, (key, value, op) in enumerate(rows)]
+    full = [(key, value, op, -offset, 0, offset, False) for offset, (key, value, op) in enumerate(rows)]
     return pl.DataFrame(full, schema=SCHEMA, orient="row")
 
 
@@ -60,7 +61,7 @@ def histories(draw: st.DrawFn) -> pl.DataFrame:
         st.lists(st.tuples(st.integers(0, 5), st.integers(), st.sampled_from("cudr")))
     ):
         offset += draw(st.integers(1, 3))
-        rows.append((str(key), value % 1000, op, draw(st.integers(0, 9)), key % 2, offset))
+        rows.append((str(key), value % 1000, op, draw(st.integers(0, 9)), key % 2, offset, False))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import orjson
@@ -18,8 +19,14 @@ def key_text(key: str | int) -> str:
     return orjson.dumps(key).decode()
 
 
-def event(key: str | int, operation: str, doc: Doc | None, before: Doc | None = None, at: int = 0) -> Visible:
-    """One change; ``at``: place in the source's order."""
+_CLOCK = count()
+
+
+def event(
+    key: str | int, operation: str, doc: Doc | None, before: Doc | None = None, at: int | None = None
+) -> Visible:
+    """One change; ``at``: place in the source's order, by default after every event made so before."""
+    at = next(_CLOCK) if at is None else at
     value = {
         "before": None if before is None else orjson.dumps(before).decode(),
         "after": None if doc is None else orjson.dumps(doc).decode(),

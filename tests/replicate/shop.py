@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from cdc_platform.core.columns import DEAD_LETTERS, KEY, OFFSET, PARTITION
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Handle, Kind, Limits, Policy
-from cdc_platform.core.offsets import Ranges, Stream
+from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream
 from cdc_platform.core.ports import LakeTable
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Replica
@@ -68,9 +68,16 @@ class WrittenThrough(MemoryTable):
         super().__init__(uri)
         self._before = before
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
         self._before()
-        return super().append(handle, rows, advance, info)
+        return super().append(handle, rows, advance, info, positions)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         self._before()

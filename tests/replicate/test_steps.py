@@ -21,7 +21,7 @@ from cdc_platform.core.errors import (
     Transient,
 )
 from cdc_platform.core.model import Handle, Kind, Limits, Policy, Receipt, Records
-from cdc_platform.core.offsets import RANGES, Range, Ranges
+from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Range, Ranges
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Replica, append_changes, merge_changes, replicate
 from tests.replicate.events import created, deleted, event, tombstone, updated
@@ -177,9 +177,14 @@ def test_a_lost_answer_is_no_second_commit(log: MemoryLog) -> None:
 
     class LostAnswer(MemoryTable):
         def append(
-            self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]
+            self,
+            handle: Handle,
+            rows: pl.DataFrame,
+            advance: Ranges,
+            info: Mapping[str, str],
+            positions: Positions = NOWHERE,
         ) -> Handle:
-            super().append(handle, rows, advance, info)
+            super().append(handle, rows, advance, info, positions)
             raise Transient("no answer")
 
     table = replica(log.topics[TOPIC].stream, changelog=LostAnswer("memory://lost"))

@@ -1,4 +1,4 @@
-"""Records that no policy makes a row of, as they may come into a topic by mistake or by a broken connector."""
+"""Records that no policy makes a row of, as a topic may get them by mistake or by a broken connector."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def _imaged(value: bytes, text: str) -> bytes:
 
 
 VALUES: Final[Mapping[str, Spoiled]] = {
-    "no JSON": lambda key, value: (key, b"no json"),
-    "nothing": lambda key, value: (key, b""),
-    "white space": lambda key, value: (key, b" \n\t "),
-    "a JSON null": lambda key, value: (key, b"null"),
-    "a list": lambda key, value: (key, b"[]"),
-    "a text": lambda key, value: (key, b'"text"'),
+    "no JSON": lambda key, _value: (key, b"no json"),
+    "nothing": lambda key, _value: (key, b""),
+    "white space": lambda key, _value: (key, b" \n\t "),
+    "a JSON null": lambda key, _value: (key, b"null"),
+    "a list": lambda key, _value: (key, b"[]"),
+    "a text": lambda key, _value: (key, b'"text"'),
     "two objects": lambda key, value: (key, value + b"\n" + value),
     "cut short": lambda key, value: (key, value[: len(value) // 2]),
     "Avro": lambda key, value: (key, b"\x00\x00\x00\x00\x07" + value),
     "not UTF-8": lambda key, value: (key, value.replace(b'"op"', b'"\xff\xfe":1,"op"')),
-    "no envelope": lambda key, value: (key, b'{"hello":"world"}'),
+    "no envelope": lambda key, _value: (key, b'{"hello":"world"}'),
     "unknown op": lambda key, value: (key, _other(value, op="x")),
     "no op": lambda key, value: (key, _other(value, op=None)),
     "op of a wrong type": lambda key, value: (key, _other(value, op=7)),
@@ -47,9 +47,9 @@ VALUES: Final[Mapping[str, Spoiled]] = {
 """What is wrong with the value. Its key is sound, so the right value makes it a row."""
 
 KEYS: Final[Mapping[str, Spoiled]] = {
-    "no key": lambda key, value: (None, value),
+    "no key": lambda _key, value: (None, value),
     "a key that is no JSON": lambda key, value: (b"key", value),
-    "a key without an id": lambda key, value: (b'{"nope":1}', value),
-    "a key not UTF-8": lambda key, value: (b"\xff\xfe", value),
+    "a key without an id": lambda _key, value: (b'{"nope":1}', value),
+    "a key not UTF-8": lambda _key, value: (b"\xff\xfe", value),
 }
 """What is wrong with the key: no other value makes a row of it."""

@@ -21,7 +21,7 @@ import polars as pl
 
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Handle, Records, Stopped
-from cdc_platform.core.offsets import Offsets, Ranges, Stream
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream
 from cdc_platform.core.ports import LakeTable, Log, LogReader
 
 T = TypeVar("T")
@@ -45,19 +45,20 @@ class Planned:
 
 @dataclass(slots=True)
 class Faults:
-    """One replicator's plan: the number of a call → what happens at it."""
+    """One replicator's plan: the number of a call → what happens at it. ``happened``: at which calls of which
+    ports it did."""
 
     plan: Mapping[int, Planned]
     rival: Callable[[], None]
     calls: int = 0
-    happened: list[str] = field(default_factory=list)
+    happened: list[tuple[str, Planned]] = field(default_factory=list)
 
     def call(self, name: str, effect: Callable[[], T]) -> T:
         self.calls += 1
         planned = self.plan.get(self.calls)
         if planned is None:
             return effect()
-        self.happened.append(f"call {self.calls}, {name}: {planned}")
+        self.happened.append((name, planned))
         if not planned.after:
             self._strike(planned.fault)
         result = effect()
@@ -76,11 +77,14 @@ class Faults:
 
 
 class FaultyTable:
-    """A lake table behind a plan of faults."""
+    """A lake table behind a plan of faults. ``name``: of the table, in what happened. ``made``: told of every
+    version that was committed through here."""
 
-    def __init__(self, table: LakeTable, faults: Faults) -> None:
+    def __init__(self, name: str, table: LakeTable, faults: Faults, made: Callable[[str, int], None]) -> None:
+        self._name = name
         self._table = table
         self._faults = faults
+        self._made = made
 
     @property
     def uri(self) -> str:
@@ -90,36 +94,52 @@ class FaultyTable:
         return self._table.exists()
 
     def open(self, stream: Stream) -> Handle:
-        return self._faults.call("open", lambda: self._table.open(stream))
+        return self._call("open", lambda: self._table.open(stream))
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        return self._faults.call("append", lambda: self._table.append(handle, rows, advance, info))
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        return self._call(
+            "append", lambda: self._told(self._table.append(handle, rows, advance, info, positions))
+        )
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        return self._faults.call("merge", lambda: self._table.merge(handle, rows, advance, info))
+        return self._call("merge", lambda: self._told(self._table.merge(handle, rows, advance, info)))
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
-        return self._faults.call("row_bytes", lambda: self._table.row_bytes(handle, ranges))
+        return self._call("row_bytes", lambda: self._table.row_bytes(handle, ranges))
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
-        return self._faults.call("read", lambda: self._table.read(handle, ranges))
+        return self._call("read", lambda: self._table.read(handle, ranges))
+
+    def _call(self, port: str, effect: Callable[[], T]) -> T:
+        return self._faults.call(f"{self._name} {port}", effect)
+
+    def _told(self, made: Handle) -> Handle:
+        self._made(self._name, made.version)
+        return made
 
 
 class FaultyLog:
-    """A log behind the same plan."""
+    """A log behind the same plan. Waits for nothing."""
 
     def __init__(self, log: Log, faults: Faults) -> None:
         self._log = log
         self._faults = faults
 
     def streams(self, topics: Sequence[str]) -> Mapping[str, Stream]:
-        return self._faults.call("streams", lambda: self._log.streams(topics))
+        return self._faults.call("log streams", lambda: self._log.streams(topics))
 
     def available(self, streams: Sequence[Stream]) -> Mapping[str, Ranges]:
-        return self._faults.call("available", lambda: self._log.available(streams))
+        return self._faults.call("log available", lambda: self._log.available(streams))
 
     def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
-        return self._faults.call("ends", lambda: self._log.ends(streams))
+        return self._faults.call("log ends", lambda: self._log.ends(streams))
 
     def reader(self, starts: Mapping[Stream, Offsets]) -> LogReader:
         return FaultyReader(self._log.reader(starts), self._faults)
@@ -131,7 +151,8 @@ class FaultyReader:
         self._faults = faults
 
     def poll(self, timeout: float, max_rows: int) -> Sequence[Records | Stopped]:
-        return self._faults.call("poll", lambda: self._reader.poll(timeout, max_rows))
+        del timeout  # nothing is waited for
+        return self._faults.call("log poll", lambda: self._reader.poll(0, max_rows))
 
     def pause(self, topic: str) -> None:
         self._reader.pause(topic)

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.core.model import Handle
-from cdc_platform.core.offsets import Ranges, Stream
+from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream
 from cdc_platform.core.ports import LakeTable
 from cdc_platform.replicate import Replica
 
@@ -32,8 +32,15 @@ class _Through:
     def open(self, stream: Stream) -> Handle:
         return self._table.open(stream)
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        return self._table.append(self._base(handle), rows, advance, info)
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        return self._table.append(self._base(handle), rows, advance, info, positions)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         return self._table.merge(self._base(handle), rows, advance, info)
@@ -65,16 +72,30 @@ class Reopening(_Through):
 class Losing(_Through):
     """Moves the changelog's offsets past a row that it does not write."""
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        return super().append(handle, rows.head(-1), advance, info)
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        return super().append(handle, rows.head(-1), advance, info, positions)
 
 
 class Splitting(_Through):
     """Commits the changelog's rows first and their offsets afterwards; is killed in between."""
 
-    def append(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
+    def append(
+        self,
+        handle: Handle,
+        rows: pl.DataFrame,
+        advance: Ranges,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
         del advance  # would be committed next
-        super().append(handle, rows, {}, info)
+        super().append(handle, rows, {}, info, positions)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")
 
