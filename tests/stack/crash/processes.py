@@ -37,6 +37,10 @@ class Child:
             )
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         return self.log.read_text()
 
@@ -63,7 +67,7 @@ class Child:
 
     def stopped(self) -> None:
         """Wait until every thread of the process stands still by SIGSTOP."""
-        process = psutil.Process(self._process.pid)
+        process = psutil.Process(self.pid)
         self.when(lambda: {_status(t.id) for t in process.threads()} <= {psutil.STATUS_STOPPED, None})
 
     def send(self, sent: signal.Signals) -> None:
@@ -73,9 +77,9 @@ class Child:
         """Exit code; negative for the signal that killed it. Fails if it does not end by itself."""
         return self._process.wait(timeout=within)
 
-    def succeeded(self) -> Child:
+    def succeeded(self, within: float = 90) -> Child:
         """Wait for the end, which must be one without a failure."""
-        assert self.ended() == 0, self.output
+        assert self.ended(within) == 0, self.output
         return self
 
     def outlived(self, seconds: float) -> bool:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from pymongo.errors import AutoReconnect
+
+from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.model import Kind, Limits
 from cdc_platform.core.source import Source
-from cdc_platform.demo.shop import Shop
+from cdc_platform.demo.shop import SHARES, Shop
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import lake_table
 from cdc_platform.verify.verdict import Verdict
-from tests.stack.conftest import eventually
+from tests.stack.conftest import Mongo, eventually
 from tests.stack.crash import oracle
 from tests.stack.lake import Lake
 
@@ -34,17 +39,21 @@ class Shopping:
 
     def burst(self, documents: int = 60) -> None:
         """New documents and changes of old ones, in every collection; returns when Kafka has some of each."""
-        before = self._ends()
+        before = self.ends()
         self.shop.load(documents, lambda _: None)
         done = Counter[str]()
         self.shop.change(5_000, 0.05, Event(), done)
-        eventually(lambda: all(end > before[topic] for topic, end in self._ends().items()))
+        self.moved_past(before)
+
+    def moved_past(self, before: dict[str, int], within: float = 30) -> None:
+        """Wait until Kafka has more in every topic."""
+        eventually(lambda: all(end > before[topic] for topic, end in self.ends().items()), within)
 
     @contextmanager
     def open(self, rate: int) -> Iterator[Counter[str]]:
-        """About ``rate`` changes a second while the context lasts, counted."""
+        """About ``rate`` changes a second while the context lasts, counted; MongoDB may go away meanwhile."""
         done, stop = Counter[str](), Event()
-        people = Thread(target=self.shop.change, args=(rate, float("inf"), stop, done), name="people")
+        people = Thread(target=self._change, args=(rate, stop, done), name="people")
         people.start()
         try:
             yield done
@@ -80,10 +89,35 @@ class Shopping:
         documents = oracle.documents(self.shop.database, collection)
         return documents == oracle.rows(folder(lake, collection, Kind.CURRENT), collection)
 
-    def _ends(self) -> dict[str, int]:
+    def ends(self) -> dict[str, int]:
+        """How many offsets each topic has."""
         streams = self._log.streams([self.source.topic(name) for name in self.source.collections])
         assert len(streams) == len(self.source.collections)
         return {topic: sum(ends.values()) for topic, ends in self._log.ends(list(streams.values())).items()}
+
+    def _change(self, rate: int, stop: Event, done: Counter[str]) -> None:
+        while not stop.is_set():
+            made = Counter[str]()
+            try:
+                self.shop.change(rate, float("inf"), stop, made)
+            except AutoReconnect:  # which of the last writes it took, its own data tell
+                stop.wait(0.2)
+            done.update(made)
+
+
+@contextmanager
+def captured(stack: Stack, mongo: Mongo, connect: ConnectClient, seed: int, root: Path) -> Iterator[Shopping]:
+    """A shop, captured, with some changes in Kafka. Its connector and data end with the context."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=tuple(SHARES))
+    shopping = Shopping(stack, source, Shop(mongo[name], random.Random(seed)))
+    shopping.lake(root).deploy()
+    try:
+        shopping.burst()
+        yield shopping
+    finally:
+        connect.delete(source.connector)
+        mongo.drop_database(name)
 
 
 def folder(lake: Lake, collection: str, kind: Kind) -> Path:

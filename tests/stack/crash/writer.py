@@ -18,7 +18,7 @@ from tenacity import RetryCallState
 
 from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.offsets import describe
-from cdc_platform.core.ports import Probe, no_probe
+from cdc_platform.core.ports import Probe
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
@@ -33,7 +33,7 @@ def main() -> int:
     settings = Settings()
     log = KafkaLog(settings.kafka_bootstrap)
     wanted = dict.fromkeys(options.table or source.collections, frozenset(map(Kind, options.kind or Kind)))
-    probe = stopping_at(options.stop_at) if options.stop_at else no_probe
+    probe = stopping_at(options.stop_at) if options.stop_at else None
     found = [prepared(each, probe, options.fault) for each in replicas(settings, source, log, wanted)]
     failed = False
     with Drain(found, log, Until(caught_up=options.once)) as drain:
@@ -59,8 +59,9 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepared(replica: Replica, probe: Probe, fault: str | None) -> Replica:
-    watched = replace(replica, probe=probe, retrying=replica.retrying.copy(before_sleep=tell_retry))
+def prepared(replica: Replica, probe: Probe | None, fault: str | None) -> Replica:
+    retrying = replica.retrying.copy(before_sleep=tell_retry)
+    watched = replace(replica, probe=probe or replica.probe, retrying=retrying)
     return watched if fault is None else with_fault(watched, fault)
 
 
