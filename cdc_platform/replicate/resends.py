@@ -13,9 +13,8 @@ Invariants
 - What a snapshot read has no place in that order, nor have the platform's own deletes (``repairs``): such
   rows are never resent.
 
-Key and position (with the order in its transaction) are an event's identity within its partition. Once a
-topic has got more partitions, a connector may send again into another one; then no table stops for it, as
-positions order a key's changes from there on anyway (``growth``).
+Key and position (with the order in its transaction) are an event's identity. It is looked for in its own
+partition; once the topic has got more of them, in all, as a connector may send again into another one.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from cdc_platform.replicate.replica import Replica
 
 _PLACE: Final = [PARTITION, OFFSET]
 _IDENTITY: Final = [PARTITION, KEY, POSITION]
+_ANYWHERE: Final = [KEY, POSITION]
 _EVENT: Final = [PARTITION, OFFSET, KEY, POSITION]
 _ORDERS: Final = 2**24
 """Events of one second that are told apart by their rank; of those beyond, the identity tells."""
@@ -67,9 +67,8 @@ def mark_resent(replica: Replica, handle: Handle, rows: pl.DataFrame, repairs: p
     highest = ranked.group_by(PARTITION).agg(pl.max_horizontal(pl.col("rank").max(), pl.col("told").max()))
     positions = {**handle.positions, **dict(highest.iter_rows())}
     again, late, level = _doubtful(ranked)
-    held = _held(replica, handle, late)
-    lost = late.join(held, on=_PLACE, how="anti")
-    if lost.height and not has_grown(replica, handle):
+    held = _held(replica, handle, late, ranked)
+    if (lost := late.join(held, on=_PLACE, how="anti")).height:
         raise _replaced(replica, lost)
     same = _among(_tail(replica, handle, level), level) if level.height else level.select(_PLACE)
     return Marked(_with(rows, [again, held, same]), positions)
@@ -117,33 +116,36 @@ def _doubtful(ranked: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.Data
     return ranked.filter(~first).select(_PLACE), late, level
 
 
-def _held(replica: Replica, handle: Handle, events: pl.DataFrame) -> pl.DataFrame:
-    """The places of those events that the changelog or a dead letter holds."""
-    if events.is_empty():
-        return events.select(_PLACE)
-    found = _among(_history(replica, handle, _committed(handle, events)), events)
-    missing = events.join(found, on=_PLACE, how="anti")
-    return pl.concat([found, _in_letters(replica, handle, missing)])
+def _held(replica: Replica, handle: Handle, late: pl.DataFrame, batch: pl.DataFrame) -> pl.DataFrame:
+    """The places of those events that the changelog, another partition of the batch or a letter holds."""
+    if late.is_empty():
+        return late.select(_PLACE)
+    grown = has_grown(replica, handle)
+    identity = _ANYWHERE if grown else _IDENTITY
+    ranges = {p: Range(0, end) for p, end in handle.offsets.items() if grown or p in late[PARTITION]}
+    on_time = batch.lazy().select(_EVENT).join(late.lazy(), on=_PLACE, how="anti")
+    found = _among(pl.concat([_history(replica, handle, ranges), on_time]), late, identity)
+    missing = late.join(found, on=_PLACE, how="anti")
+    return pl.concat([found, _in_letters(replica, handle, missing, identity)])
 
 
-def _in_letters(replica: Replica, handle: Handle, events: pl.DataFrame) -> pl.DataFrame:
+def _in_letters(replica: Replica, handle: Handle, events: pl.DataFrame, identity: list[str]) -> pl.DataFrame:
     """The places of events that a dead letter is; of one that tells no position, as far as its key tells."""
     if events.is_empty():
         return events.select(_PLACE)
     letters = replica.letters
-    ends = events.group_by(PARTITION).agg(pl.col(OFFSET).max()).iter_rows()
-    ranges = {partition: Range(0, end) for partition, end in ends}
-    kept = letters.read(letters.open(replica.stream), ranges).filter(pl.col("revision") == 0).collect()
+    kept = letters.read(letters.open(replica.stream)).filter(pl.col("revision") == 0).collect()
     names = {PARTITION: "partition", OFFSET: "offset"}
     records = kept.rename(names).select(*RECORD_SCHEMA).cast(RECORD_SCHEMA)
     rules = Rules(Policy.JSON, replica.limits.record_bytes)
-    decoded = decode(Records(replica.stream, records, ranges), replica.columns(handle), rules)
+    decoded = decode(Records(replica.stream, records, {}), replica.columns(handle), rules)
     unknown = decoded.letters.select(PARTITION, pl.col("key").cast(pl.String, strict=False))
     told = unknown.with_columns(pl.col("key").str.json_path_match("$.id").alias(KEY)).unique()
+    keys = [name for name in identity if name != POSITION]
     return pl.concat(
         [
-            _among(decoded.frame.lazy(), events),
-            events.join(told, on=[PARTITION, KEY], how="semi").select(_PLACE),
+            _among(decoded.frame.lazy(), events, identity),
+            events.join(told, on=keys, how="semi").select(_PLACE),
         ]
     )
 
@@ -152,9 +154,9 @@ def _tail(replica: Replica, handle: Handle, events: pl.DataFrame) -> pl.LazyFram
     """The changelog's rows at its partitions' highest positions, and some before them: of the events of one
     transaction, or of one bulk insert, some may be in the commit before."""
     width = _TAIL
-    ends = _committed(handle, events)
+    ends = {p: handle.offsets[p] for p in events[PARTITION].unique()}
     while True:
-        ranges = {p: Range(max(0, whole.end - width), whole.end) for p, whole in ends.items()}
+        ranges = {p: Range(max(0, end - width), end) for p, end in ends.items()}
         rows = _history(replica, handle, ranges)
         lowest = dict(rows.select(PARTITION, _RANK).group_by(PARTITION).min().collect().iter_rows())
         told = handle.positions
@@ -163,16 +165,12 @@ def _tail(replica: Replica, handle: Handle, events: pl.DataFrame) -> pl.LazyFram
         width *= 16
 
 
-def _among(held: pl.LazyFrame, events: pl.DataFrame) -> pl.DataFrame:
+def _among(held: pl.LazyFrame, events: pl.DataFrame, identity: list[str] = _IDENTITY) -> pl.DataFrame:
     """The places of the events that are the same as one that is held."""
     if events.is_empty():
         return events.select(_PLACE)
-    same = held.select(_IDENTITY).join(events.lazy().select(_IDENTITY), on=_IDENTITY, how="semi").collect()
-    return events.join(same, on=_IDENTITY, how="semi").select(_PLACE)
-
-
-def _committed(handle: Handle, events: pl.DataFrame) -> Ranges:
-    return {p: Range(0, handle.offsets.get(p, 0)) for p in events[PARTITION].unique()}
+    same = held.select(identity).join(events.lazy().select(identity), on=identity, how="semi").collect()
+    return events.join(same, on=identity, how="semi").select(_PLACE)
 
 
 def _with(rows: pl.DataFrame, resent: list[pl.DataFrame]) -> pl.DataFrame:

@@ -65,7 +65,11 @@ def test_a_batch_of_no_records_and_one_of_tombstones_alone_have_no_rows_but_the_
     for batch in records(), records(replace(Event(), value=None)):
         frame = decode(batch).frame
         assert frame.height == 0
-        assert set(frame.columns) == set(columns.METADATA) - {columns.INGESTED, columns.INGESTED_ON}
+        assert set(frame.columns) == set(columns.METADATA) - {
+            columns.RESENT,
+            columns.INGESTED,
+            columns.INGESTED_ON,
+        }
 
 
 @pytest.mark.parametrize(

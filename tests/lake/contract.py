@@ -247,6 +247,20 @@ class LakeTableContract(ABC):
             handle = tables().open(stream)
             assert (handle.offsets, handle.partitions) == ({0: 1, 3: 0, 4: 1}, 3)
 
+    def test_positions_are_kept_with_the_commit_and_stay_until_the_next_ones(self, tables: Tables) -> None:
+        table = tables()
+        handle = table.open(STREAM)
+        assert handle.positions == {}
+        advance = {p: Range(0, 1) for p in (0, 2)}
+        rows = fitted(handle, [row(0, 0, "a"), row(2, 0, "b")])
+        made = table.append(handle, rows, advance, {}, {0: 2**60, 2: 7})
+        assert made.positions == tables().open(STREAM).positions == {0: 2**60, 2: 7}
+        made = table.append(made, fitted(made, [row(1, 0, "c")]), {1: Range(0, 1)}, {}, {2: 8})
+        assert made.positions == tables().open(STREAM).positions == {0: 2**60, 2: 8}
+        with pytest.raises(Conflict):
+            table.append(handle, rows, advance, {}, {0: 2**61})
+        assert tables().open(STREAM).positions == {0: 2**60, 2: 8}
+
     def test_new_columns_and_nested_fields_appear_and_old_rows_give_null(self, tables: Tables) -> None:
         table = tables()
         add(table, [row(0, 0, "a")], {0: Range(0, 1)})

@@ -48,7 +48,7 @@ VALUES: Final[Mapping[str, Spoiled]] = {
 
 KEYS: Final[Mapping[str, Spoiled]] = {
     "no key": lambda _key, value: (None, value),
-    "a key that is no JSON": lambda key, value: (b"key", value),
+    "a key that is no JSON": lambda _key, value: (b"key", value),
     "a key without an id": lambda _key, value: (b'{"nope":1}', value),
     "a key not UTF-8": lambda _key, value: (b"\xff\xfe", value),
 }

@@ -61,7 +61,7 @@ def test_changes_that_came_at_once_pass_with_their_lag(shop: Shop) -> None:
 
 
 def test_changes_that_came_late_fail_as_lagging(shop: Shop) -> None:
-    shop.take(change(1, 60), change(2, 61))
+    shop.take(change(1, 61), change(2, 60))
     found = check(shop)
     assert found.verdict is Verdict.FAIL
     assert found.text.startswith("LAGGING: over the last 5 minutes")
@@ -129,8 +129,8 @@ def test_kafka_that_does_not_answer_is_unknown_unless_the_lag_was_seen_to_be_hig
         def ends(self, _: object) -> object:
             raise Transient("Kafka did not answer", remedy="check the brokers")
 
-    shop.take(change(1, 1))
-    found = check(shop, log=Down())
+    shop.take(change(1, 70))
+    found = check(shop, log=Down(), limit=100)
     assert (found.verdict, found.cause) == (Verdict.UNKNOWN, Cause.TABLE_UNREADABLE)
     assert "Kafka did not answer" in found.text
     shop.take(*(change(n, 60) for n in range(9)))
