@@ -102,6 +102,13 @@ class Schedules(BaseModel):
     verify: Annotated[
         Cron | None, Field(description="When the lake is proven against the source, which is read in full.")
     ] = "11 4 * * *"
+    reconcile: Annotated[
+        Cron | None,
+        Field(
+            description="When rows are deleted that the source has no more: deletes that were never "
+            "streamed leave them. Only if it is declared; the check `content` names such rows."
+        ),
+    ] = None
     retention: Annotated[Cron | None, Field(description="When old runs leave Dagster's event log.")] = (
         "47 * * * *"
     )

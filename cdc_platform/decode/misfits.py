@@ -14,11 +14,12 @@ Invariants
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import polars as pl
@@ -212,5 +213,10 @@ def _naming(texts: pl.Series, layer: list[Path]) -> list[int]:
     names = {str(path[-1]) for path in layer}
     if "" in names:
         return list(range(len(texts)))
-    spelled = names | {json.dumps(name)[1:-1] for name in names}
+    # Which characters are escaped is for the writer to choose, so any escape may be one of such a name's.
+    spelled = names if all(map(_PLAIN.fullmatch, names)) else names | {"\\"}
     return texts.str.contains_any(sorted(spelled)).arg_true().to_list()
+
+
+_PLAIN: Final = re.compile(r"[ !#-.0-\[\]-~]+")
+"""Names that no JSON writer escapes: of ASCII, without control characters, quotes and slashes."""

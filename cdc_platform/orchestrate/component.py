@@ -14,6 +14,7 @@ from cdc_platform.orchestrate.assets import drain_job, lake_assets
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
+from cdc_platform.orchestrate.reconciling import reconcile_job
 from cdc_platform.orchestrate.reloading import rebuilds
 from cdc_platform.orchestrate.replaying import replay_job
 from cdc_platform.orchestrate.retention import retention_job
@@ -55,7 +56,9 @@ class CdcSource(dg.Component):
             f"time, is nothing missing, nothing late. What cannot be checked is never a pass.",
             tags={SOURCE_TAG: source.name},
         )
-        kept = Jobs(upkeep_job(source, settings), verify, retention_job(source))
+        kept = Jobs(
+            upkeep_job(source, settings), verify, reconcile_job(source, settings), retention_job(source)
+        )
         return dg.Definitions(
             assets=[*(spec for name in source.collections for spec in upstream_specs(source, name)), lake],
             asset_checks=checks,
@@ -66,6 +69,7 @@ class CdcSource(dg.Component):
                 replay_job(source, settings),
                 kept.verify,
                 kept.upkeep,
+                kept.reconcile,
                 kept.retention,
             ],
             schedules=schedules(source, kept),

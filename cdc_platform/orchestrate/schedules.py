@@ -1,7 +1,8 @@
 """The schedules of a source's upkeep, as its declaration has them (``core.source.Schedules``).
 
-All are on from the start: a table that nobody compacts grows slower with every commit, and an event log that
-nobody trims fills the disk. What a source must not have, its declaration leaves out with ``null``.
+All but the reconciliation are on from the start: a table that nobody compacts grows slower with every commit,
+and an event log that nobody trims fills the disk. What a source must not have, its declaration leaves out
+with ``null``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Jobs:
 
     upkeep: dg.JobDefinition
     verify: Job
+    reconcile: dg.JobDefinition
     retention: dg.JobDefinition
 
 
@@ -81,6 +83,12 @@ def _plans(source: Source, jobs: Jobs) -> list[_Plan]:
             when.verify,
             jobs.verify,
             f"Proves that the lake equals {source.name}, all tables in full.",
+        ),
+        _Plan(
+            "reconcile",
+            when.reconcile,
+            jobs.reconcile,
+            f"Deletes rows that {source.name} has no more.",
         ),
         _Plan(
             "retention",

@@ -29,6 +29,11 @@ def test_compaction_vacuum_proof_and_retention_are_on_from_the_start() -> None:
     assert {each.default_status for each in found.values()} == {dg.DefaultScheduleStatus.RUNNING}
 
 
+def test_rows_are_reconciled_on_a_schedule_only_if_that_is_declared() -> None:
+    found = {each.name: each for each in repository(schedules={"reconcile": "0 5 * * 0"}).schedule_defs}
+    assert found["reconcile_shop_schedule"].job_name == "reconcile_shop"
+
+
 def test_the_declaration_moves_a_schedule_or_leaves_it_out() -> None:
     declared = Schedules(compact="*/5 * * * *", verify=None, timezone="Europe/Berlin")
     found = {each.name: each for each in repository(schedules=declared).schedule_defs}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 from bson import Decimal128, Int64, ObjectId
@@ -21,6 +22,7 @@ from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
+from cdc_platform.orchestrate.reconciling import reconcile_job
 from cdc_platform.platform import hold_what_is_gone, holds
 from cdc_platform.reconciling import reconcile
 from cdc_platform.replicate import Failure
@@ -307,7 +309,12 @@ def test_rows_deleted_while_nothing_was_captured_are_reconciled_after_a_new_snap
     found = reconcile(lake.settings, lake.source, "again", dry_run=True)
     assert set(found.rows) == {str(n) for n in range(5)}
     assert lake.current("again").height == 50
-    reconcile(lake.settings, lake.source, "again")
+    job = reconcile_job(lake.source, lake.settings)
+    config = {"ops": {f"{lake.source.name}_reconcile": {"config": {"tables": ["again"]}}}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(config, instance=instance)
+        [seen] = done.get_asset_observation_events()
+    assert seen.asset_observation_data.asset_observation.metadata["cdc/reconciled_rows"].value == 5
     assert passed(lake.prove("again"))
     assert lake.current("again").height == 45
     database.again.insert_one({"_id": 0, "v": "back"})

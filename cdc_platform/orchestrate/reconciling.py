@@ -1,0 +1,80 @@
+"""The job that deletes rows which their source has no more (``cdc_platform.reconciling``).
+
+It stands at no fence: the staying run goes on meanwhile. One table's trouble is its own: the others are
+reconciled, and the run fails at its end, naming those that could not be.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from cdc_platform.core.errors import CdcError
+from cdc_platform.core.model import Kind
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
+from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.tables import Tables
+from cdc_platform.platform import holds
+from cdc_platform.reconcile import Orphans
+from cdc_platform.reconciling import reconcile
+
+SHOWN = 20
+"""Keys named in the run's log."""
+
+
+class ReconcileConfig(Tables):
+    """Given when the job is launched."""
+
+    dry_run: bool = Field(default=False, description="Only tell which rows would be deleted.")
+
+
+def reconcile_job(source: Source, settings: Settings) -> dg.JobDefinition:
+    @dg.op(
+        name=f"{source.name}_reconcile",
+        description="Compares the tables with the source at a cluster time and deletes rows that it has not.",
+    )
+    def reconcile_tables(context: dg.OpExecutionContext, config: ReconcileConfig) -> None:
+        held = holds(settings, source).all()
+        failed = []
+        for name in config.of(source):
+            if name in held:
+                context.log.warning(f"{name} is held back and is left as it is: {held[name].reason}")
+                continue
+            try:
+                _tell(
+                    context, source, name, config, reconcile(settings, source, name, dry_run=config.dry_run)
+                )
+            except CdcError as error:
+                context.log.error(f"{name}: {error}")
+                failed.append(f"{name}: {error}")
+        if failed:
+            raise dg.Failure("\n".join(failed), allow_retries=False)
+
+    @dg.job(
+        name=f"reconcile_{source.name}",
+        description=f"Delete the rows of {source.name}'s tables that the source does not have at a cluster "
+        f"time: deletes that were never streamed. Each becomes an event in its topic; a key that has come "
+        f"back is left.",
+        tags={SOURCE_TAG: source.name},
+    )
+    def job() -> None:
+        reconcile_tables()
+
+    return job
+
+
+def _tell(
+    context: dg.OpExecutionContext, source: Source, name: str, config: ReconcileConfig, found: Orphans
+) -> None:
+    done = "would be deleted" if config.dry_run else "deleted"
+    context.log.info(f"{name}: {len(found.rows)} rows that the source does not have at {found.at} {done}")
+    for key, (partition, offset) in sorted(found.rows.items())[:SHOWN]:
+        context.log.info(f"{name}: key {key} (partition {partition}, offset {offset}) {done}")
+    if found.buckets_unlisted:
+        context.log.warning(f"{name}: there is more than fits in memory, reconcile again")
+    context.log_event(
+        dg.AssetObservation(
+            lake_key(source, name, Kind.CURRENT),
+            description=f"{name} compared with its source: rows that are only here {done}",
+            metadata={"cdc/reconciled_rows": dg.MetadataValue.int(len(found.rows))},
+        )
+    )
