@@ -180,6 +180,15 @@ def test_values_that_do_not_go_together_have_no_column_and_the_field_is_named(
     assert result.reason.startswith(reason)
 
 
+@pytest.mark.parametrize("name", ["ü\\u009b", "\\u00fc\\u009B", "ü\u009b", "\\u0061/", 'a\\"\\u0020'])
+def test_a_name_may_be_escaped_in_part_or_whole(name: str) -> None:
+    found = kept(f'{{"{name}": 1}}', f'{{"{name}": "x"}}', f'{{"{name}": 2}}')
+    spelled = json.loads(f'"{name}"')
+    assert not found.refused
+    assert found.frame[spelled].to_list() == [1, None, 2]
+    assert found.frame[spelled + JSON_SUFFIX].to_list() == [None, '"x"', None]
+
+
 def test_large_doubles_and_long_integers_elsewhere_are_no_reason_to_refuse() -> None:
     text = '{"a": 1.0E300,"b": 9007199254740993,"c": [1.5, 4503599627370496],"d": ":9007199254740993,"}'
     assert frame(text).row(0) == (1e300, 2**53 + 1, [1.5, 2.0**52], ":9007199254740993,")
