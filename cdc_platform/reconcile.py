@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from cdc_platform.core.columns import DELETE
+from cdc_platform.core.columns import DELETE, PLATFORM
 from cdc_platform.core.errors import Transient
 from cdc_platform.decode.envelope import REPAIRS
 from cdc_platform.prove import Subject, await_lake, barrier_of, compared, stand
@@ -85,6 +85,6 @@ def _delete(at: ClusterTime, offset: int) -> dict[str, object]:
         "before": None,
         "after": None,
         "op": DELETE,
-        "source": {"connector": "cdc-platform", "ts_ms": at.seconds * 1000, "ord": at.ord, REPAIRS: offset},
+        "source": {"connector": PLATFORM, "ts_ms": at.seconds * 1000, "ord": at.ord, REPAIRS: offset},
         "transaction": None,
     }

@@ -28,6 +28,9 @@ column. At every level: beside the field, in the same document."""
 OTHERS: Final = "_others"
 """Fields whose names cannot be columns, as one JSON object of canonical extended JSON. At every level."""
 
+PLATFORM: Final = "cdc-platform"
+"""The connector, as events name it that the platform itself writes into a topic (``reconcile``)."""
+
 CREATE, UPDATE, DELETE, READ = "c", "u", "d", "r"
 OPERATIONS: Final = (CREATE, UPDATE, DELETE, READ)
 

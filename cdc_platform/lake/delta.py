@@ -94,18 +94,16 @@ class DeltaLakeTable:
         return files_of(DeltaTable(self.uri), self.uri).scan()
 
     def commits(self) -> pl.DataFrame:
-        """When each offset range was committed: version, committed_at, and partition, start, end of the
-        range.
+        """When each offset range was committed: committed_at, and partition, start, end of the range.
 
         From the commits' own metadata, so it goes back as far as the table's log does.
         """
         rows = [
-            (entry["version"], entry["timestamp"], partition, covered.start, covered.end)
+            (entry["timestamp"], partition, covered.start, covered.end)
             for entry in DeltaTable(self.uri).history()
             for partition, covered in parse(entry.get(RANGES, "")).items()
         ]
         columns = {
-            "version": pl.Int64,
             "ms": pl.Int64,
             "partition": pl.Int32,
             "start": pl.Int64,

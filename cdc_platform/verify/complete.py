@@ -23,7 +23,7 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.columns import OFFSET, PARTITION, TOPIC
+from cdc_platform.core.columns import OFFSET, PARTITION, PLATFORM, TOPIC
 from cdc_platform.core.errors import StreamReplaced
 from cdc_platform.core.model import Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream, describe, ends_of, reached
@@ -51,7 +51,7 @@ STEP: Final = 5_000_000
 POLL: Final = 0.5
 POLL_ROWS: Final = 20_000
 
-REPAIR: Final = b'"connector":"cdc-platform"'
+REPAIR: Final = f'"connector":"{PLATFORM}"'.encode()
 """In the value of a repair. A document cannot hold it: in an event's JSON its quotes would be escaped."""
 
 _PLACES: Final = pl.Schema({PARTITION: pl.Int32(), OFFSET: pl.Int64()})
