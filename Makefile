@@ -27,7 +27,7 @@ bench: install ## measure throughput, merges and lag beside what people use; wri
 	@$(RUN) bench $(ARGS)
 
 test-quick: install ## the unit tests
-	@CDC_SIMULATION_SEEDS=100 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
+	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
 
 test-e2e: install ## the tests on real components alone
 	@$(RUN) pytest -m stack $(ARGS)
@@ -41,7 +41,7 @@ check: install ## format, lint, types, import contracts and unit tests
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@.venv/bin/lint-imports
-	@CDC_SIMULATION_SEEDS=100 $(RUN) pytest -q -n 2 -m "not stack"
+	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack"
 
 format: install ## format the code
 	@$(RUN) ruff format .

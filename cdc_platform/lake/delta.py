@@ -23,22 +23,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle, Kind
-from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, Stream, describe, ends_of, parse
+from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, Stream, describe, parse
 from cdc_platform.lake.files import Files, files_of, schema_of
 from cdc_platform.lake.marks import logical
 from cdc_platform.lake.selection import within
+from cdc_platform.lake.transactions import offsets_of, positions_of, transactions
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
 
@@ -190,9 +190,8 @@ class DeltaLakeTable:
             raise self._unavailable("could not be created", error) from error
 
     def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
-        offsets = _offsets(table, stream)
-        told = {p: table.transaction_version(stream.position_id(p)) for p in offsets}
-        positions = {p: position for p, position in told.items() if position is not None}
+        offsets = offsets_of(table, stream)
+        positions = positions_of(table, stream, offsets)
         described = _DESCRIPTION.fullmatch(table.metadata().description or "")
         partitions = int(described["partitions"]) if described else stream.partitions
         schema = schema_of(table)
@@ -256,19 +255,6 @@ class _Opened:
         return files_of(self.table, self.uri)
 
 
-def _offsets(table: DeltaTable, stream: Stream) -> dict[int, int]:
-    """Those of the stream's partitions; and of later ones, if a writer has been here that knew the topic with
-    more: such a writer gives all of them an offset at once."""
-    offsets = {}
-    for partition in count():
-        offset = table.transaction_version(stream.app_id(partition))
-        if offset is not None:
-            offsets[partition] = offset
-        elif partition >= stream.partitions:
-            break
-    return offsets
-
-
 def _named(columns: Sequence[str]) -> str:
     return ", ".join(columns) or "nothing"
 
@@ -288,12 +274,8 @@ def _filled_from(description: str, stream: Stream) -> bool:
 def _commit(
     stream: Stream, advance: Ranges, info: Mapping[str, str], positions: Positions = NOWHERE
 ) -> CommitProperties:
-    ends = ends_of(advance)
     return CommitProperties(
-        app_transactions=[
-            *(Transaction(stream.app_id(p), end) for p, end in sorted(ends.items())),
-            *(Transaction(stream.position_id(p), position) for p, position in sorted(positions.items())),
-        ],
+        app_transactions=transactions(stream, advance, positions),
         custom_metadata=dict(info),
         max_commit_retries=0,
     )

@@ -210,6 +210,29 @@ def test_a_writer_that_was_overtaken_reads_the_offsets_again(log: MemoryLog) -> 
     assert keys(tables[0].changelog, tables[0].stream) == ['"a"', '"b"', '"c"']
 
 
+def test_a_writer_that_was_overtaken_decodes_against_the_columns_it_finds(log: MemoryLog) -> None:
+    log.write(TOPIC, 0, created("a", v=1, note=5))
+    batch = read(log)
+    log.write(TOPIC, 1, created("b", v=2, note="text"))
+    tables: list[Replica] = []
+    overtaken: list[bool] = []
+
+    def overtake() -> None:
+        if not overtaken:
+            overtaken.append(True)
+            rival = read(log)
+            other = rival.frame.filter(partition=1)
+            append_changes(tables[0], replace(rival, frame=other, ranges={1: Range(0, 1)}))
+
+    tables.append(replica(log.topics[TOPIC].stream, changelog=WrittenThrough("memory://x", overtake)))
+    assert append_changes(tables[0], batch).receipt
+    found = rows(tables[0].changelog, tables[0].stream)
+    assert found.select(KEY, "note", "note__json").rows() == [
+        ('"a"', None, '{"$numberInt":"5"}'),
+        ('"b"', "text", None),
+    ]
+
+
 def test_a_service_that_stays_away_is_reported_after_all_attempts(log: MemoryLog) -> None:
     log.write(TOPIC, 0, created("a"))
     attempts = []
