@@ -1,6 +1,6 @@
 # Everything sets itself up: a machine needs Python 3.11 or newer (with venv) and make.
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo bench test test-quick test-e2e test-coverage check format \
+.PHONY: help install hooks demo bench test test-quick test-e2e test-coverage soak check format \
 	up health watch-logs deploy-connector down teardown clean
 PYTHON ?= python3
 RUN := .venv/bin/python -m
@@ -25,6 +25,10 @@ test: install ## every test, on real MongoDB, Kafka and Kafka Connect
 
 bench: install ## measure throughput, merges and lag beside what people use; writes bench/results.json
 	@$(RUN) bench $(ARGS)
+
+soak: install ## what takes long: 10,000 simulated programs, kills, a hot key, memory; goes on where it was interrupted
+	@$(RUN) pytest -v -n 2 -m "soak and not stack" tests/soak $(ARGS) || [ $$? -eq 5 ]  # 5: ARGS chose others
+	@$(RUN) pytest -v -m "soak and stack" tests/soak $(ARGS) || [ $$? -eq 5 ]
 
 test-quick: install ## the unit tests
 	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)

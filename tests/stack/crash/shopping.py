@@ -11,8 +11,10 @@ from pathlib import Path
 from threading import Event, Thread
 
 from pymongo.errors import AutoReconnect
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Kind, Limits
 from cdc_platform.core.source import Source
 from cdc_platform.demo.shop import SHARES, Shop
@@ -26,6 +28,10 @@ from tests.stack.lake import Lake
 
 QUICK = Limits(batch_rows=500, changelog_age=0.1, current_age=0.2, current_rows=2_000)
 """Many small commits: many moments to be killed in."""
+
+_PATIENTLY = Retrying(
+    retry=retry_if_exception_type(Transient), stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True
+)
 
 
 class Shopping:
@@ -90,7 +96,10 @@ class Shopping:
         return documents == oracle.rows(folder(lake, collection, Kind.CURRENT), collection)
 
     def ends(self) -> dict[str, int]:
-        """How many offsets each topic has."""
+        """How many offsets each topic has. Waits for brokers that are coming back."""
+        return _PATIENTLY(self._ends)
+
+    def _ends(self) -> dict[str, int]:
         streams = self._log.streams([self.source.topic(name) for name in self.source.collections])
         assert len(streams) == len(self.source.collections)
         return {topic: sum(ends.values()) for topic, ends in self._log.ends(list(streams.values())).items()}
