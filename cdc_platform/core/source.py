@@ -187,7 +187,8 @@ class Source(BaseModel):
         Field(
             gt=0,
             description="Seconds from the source's commit to the changelog's that 95 of 100 changes may "
-            "take, and that a change may wait in Kafka; the check `lag` fails beyond.",
+            "take, and that a change may wait in Kafka; the check `lag` fails beyond. What ends a rest may "
+            "take 10 s more, the time that a run needs to start.",
         ),
     ] = 5.0
     limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()

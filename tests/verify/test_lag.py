@@ -76,6 +76,35 @@ def test_one_late_change_among_many_is_no_lag(shop: Shop) -> None:
     assert facts(found)["changelog_lag_max_seconds"] > 50
 
 
+def test_what_ends_a_rest_may_take_the_time_a_run_needs_to_start(shop: Shop) -> None:
+    shop.take(change(1, 9))
+    found = check(shop)
+    assert found.verdict is Verdict.PASS, found.text
+    assert facts(found)["changelog_lag_p95_seconds"] > 8
+    shop.take(*(change(n, 8) for n in range(2, 5)))
+    found = check(shop)
+    assert found.verdict is Verdict.FAIL, "these did not end one"
+    assert "5 s are allowed for p95." in found.text
+
+
+def test_what_ends_a_rest_too_late_fails_among_many_that_are_fast(shop: Shop) -> None:
+    shop.take(change(1, 20))
+    for n in range(2, 30):
+        shop.take(change(n, 1))
+    found = check(shop)
+    assert found.verdict is Verdict.FAIL
+    assert "15 s are allowed for p95 after a rest" in found.text
+
+
+def test_a_record_that_waits_after_a_rest_waits_for_a_run(shop: Shop) -> None:
+    shop.write(change(1, 1))
+    shop.changelog.open(shop.stream)
+    shop.current.open(shop.stream)
+    arrived = datetime.fromtimestamp(TIMESTAMP_MS / 1000, UTC)
+    assert check(shop, now=lambda: arrived + timedelta(seconds=9)).verdict is not Verdict.FAIL
+    assert check(shop, now=lambda: arrived + timedelta(seconds=16)).verdict is Verdict.FAIL
+
+
 def test_records_that_wait_too_long_fail_whatever_was_committed_before(shop: Shop) -> None:
     shop.take(change(1, 1))
     shop.write(change(2, 1), change(3, 1))
