@@ -53,8 +53,8 @@ class Files:
         From the files' footers. What a file has on disk says little: rows of one repeated text, or of long
         lists of equal items, are thousands of times larger in memory.
         """
-        footers = [pq.read_metadata(path) for path in self._paths()]
-        return max((-(-_in_memory(each) // each.num_rows) for each in footers if each.num_rows), default=0)
+        held = [each for each in self._footers() if each.num_rows]
+        return max((-(-_in_memory(each) // each.num_rows) for each in held), default=0)
 
     def overlapping(self, ranges: Ranges) -> Files:
         """Those that may hold rows of the ranges, by their statistics; without statistics, they may."""
@@ -95,6 +95,13 @@ class Files:
             ),
         )
         return found.join(values.lazy(), on=_FILE, how="left", maintain_order="left").select(*self.schema)
+
+    def memory_bytes(self) -> int:
+        """Bytes of all their rows in memory."""
+        return sum(map(_in_memory, self._footers()))
+
+    def _footers(self) -> list[pq.FileMetaData]:
+        return [pq.read_metadata(path) for path in self._paths()]
 
     def _paths(self) -> list[str]:
         return [f"{self.uri}/{unquote(path)}" for path in self.actions["path"]]

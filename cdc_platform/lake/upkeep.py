@@ -15,9 +15,14 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from cdc_platform.core.errors import Conflict, Transient
+from cdc_platform.core.sizes import LARGE_ROW_BYTES
+from cdc_platform.lake.files import Files, files_of
 
 FILE_BYTES = 64 * 2**20
 """Size compaction aims at: a merge rewrites whole files, so larger ones make merging dearer."""
+
+FILE_MEMORY_BYTES = 256 * 2**20
+"""Size in memory that it stays below: a merge holds whole files, about three times (deltalake 1.6)."""
 
 RETENTION_HOURS = 168
 """Files of older versions stay that long, for readers and for time travel."""
@@ -32,15 +37,24 @@ class Compacted:
 
 
 def compact(path: Path) -> Compacted:
-    """Make few large files of many small ones.
+    """Make few large files of many small ones; those of large rows (LARGE_ROW_BYTES) stay as they are.
 
     Raises Conflict if a writer was in the way, Transient if the table cannot be read or written.
     """
     with _named(path):
         table = DeltaTable(str(path))
-        before = len(table.file_uris())
-        table.optimize.compact(target_size=FILE_BYTES)
-        return Compacted(before, len(table.file_uris()))
+        files = files_of(table, str(path))
+        if target := _target(files):
+            table.optimize.compact(target_size=target)
+        return Compacted(files.actions.height, len(table.file_uris()))
+
+
+def _target(files: Files) -> int:
+    """Bytes of a file on disk, by how much larger the rows are in memory; 0 for large rows."""
+    in_memory, on_disk = files.memory_bytes(), int(files.actions["size_bytes"].sum())
+    if in_memory >= LARGE_ROW_BYTES * max(1, files.rows):
+        return 0
+    return min(FILE_BYTES, FILE_MEMORY_BYTES * on_disk // max(1, in_memory))
 
 
 def vacuum(path: Path, retention_hours: int = RETENTION_HOURS) -> int:

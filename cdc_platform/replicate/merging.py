@@ -8,21 +8,29 @@ Kafka, so catching up, rebuilding and keeping up are the same step.
 
 from __future__ import annotations
 
+from typing import Final
+
+import polars as pl
+
 from cdc_platform.core import columns
 from cdc_platform.core.errors import OffsetsLost
 from cdc_platform.core.logical import unstored
-from cdc_platform.core.model import Kind, Receipt
-from cdc_platform.core.offsets import Offsets, Range, ends_of
+from cdc_platform.core.model import Handle, Kind, Receipt
+from cdc_platform.core.offsets import Offsets, Range, Ranges, ends_of
+from cdc_platform.core.sizes import LARGE_ROW_BYTES
 from cdc_platform.decode.fold import fold
 from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.growth import has_grown, learn, unheard_of
 from cdc_platform.replicate.recompute import last_rows
 from cdc_platform.replicate.replica import Replica
 
+LOOK_AHEAD: Final = 64
+"""Offsets among which the next large row is looked for."""
+
 
 def merge_changes(replica: Replica) -> Receipt | None:
     """Bring the current state up to at most ``limits.current_rows`` of the changelog's offsets further, or as
-    many as ``limits.current_bytes`` allows.
+    many as ``limits.current_bytes`` allows, or by one row of LARGE_ROW_BYTES.
 
     None when the current state stands where the changelog does.
     """
@@ -43,12 +51,9 @@ def _merge(replica: Replica) -> Receipt | None:
     if unheard_of(replica, target):
         learn(replica, target, source)
         return _merge(replica)
-    chunk = _chunk(target.offsets, source.offsets, replica.limits.current_rows)
+    chunk = _next(replica, target, source)
     if not chunk:
         return None
-    if size := replica.changelog.row_bytes(source, chunk):
-        most = min(replica.limits.current_rows, replica.limits.current_bytes // size)
-        chunk = _chunk(target.offsets, source.offsets, most)
     changes = replica.changelog.read(source, chunk).collect()
     if has_grown(replica, target, source):
         rows = last_rows(
@@ -58,6 +63,33 @@ def _merge(replica: Replica) -> Receipt | None:
         rows = unstored(fold(changes).rows, source.logical)
     fitted = fit(target.logical, rows, replica)
     return commit(replica, Kind.CURRENT, target, fitted, chunk, changes.height)
+
+
+def _next(replica: Replica, target: Handle, source: Handle) -> Ranges:
+    """What to merge next, empty if there is nothing: as much as the limits allow, of large rows one."""
+    most = replica.limits.current_rows
+    while chunk := _chunk(target.offsets, source.offsets, most):
+        offsets = sum(covered.end - covered.start for covered in chunk.values())
+        size = replica.changelog.row_bytes(source, chunk)
+        if size >= LARGE_ROW_BYTES and offsets <= LOOK_AHEAD:
+            return _first_row(replica, source, chunk)
+        fits = size < LARGE_ROW_BYTES and offsets * size <= replica.limits.current_bytes
+        if fits or offsets == len(chunk):
+            return chunk
+        # By half: one large row far ahead says nothing of the rows before it.
+        fitting = 1 if size >= LARGE_ROW_BYTES else replica.limits.current_bytes // size
+        most = max(offsets // 2, min(offsets - 1, fitting))
+    return {}
+
+
+def _first_row(replica: Replica, source: Handle, chunk: Ranges) -> Ranges:
+    """The chunk up to its first row, in the partition where most are waiting; all of it if it has none."""
+    rows = replica.changelog.read(source, chunk).select(columns.PARTITION, columns.OFFSET)
+    first = rows.group_by(columns.PARTITION).agg(pl.len(), pl.min(columns.OFFSET)).collect()
+    if first.is_empty():
+        return chunk
+    partition, _, offset = first.sort("len", columns.PARTITION).row(-1)
+    return {partition: Range(chunk[partition].start, offset + 1)}
 
 
 def _chunk(start: Offsets, end: Offsets, rows: int) -> dict[int, Range]:

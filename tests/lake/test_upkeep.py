@@ -35,6 +35,18 @@ def test_many_small_files_become_one_with_the_same_rows_and_offsets(tmp_path: Pa
     assert DeltaTable(table.uri).version() > 0
 
 
+@pytest.mark.parametrize(("times", "rows", "files"), [(120_000, 2, 3), (100_000, 100, 2)])
+def test_files_that_are_large_in_memory_are_not_put_together(
+    tmp_path: Path, times: int, rows: int, files: int
+) -> None:
+    """A merge holds them, whatever little they have on disk."""
+    table = DeltaLakeTable(tmp_path / "table", Kind.CHANGELOG)
+    for start in range(0, 3 * rows, rows):
+        batch = frame([row(0, start + n, f"k{n}", text=f"{n:09}" * times) for n in range(rows)])
+        table.append(table.open(STREAM), batch, {0: Range(start, start + rows)}, {})
+    assert compact(tmp_path / "table").files_after == files
+
+
 def test_files_of_old_versions_go_after_their_retention_alone(tmp_path: Path) -> None:
     table = DeltaLakeTable(tmp_path / "table", Kind.CURRENT)
     for offset in range(5):

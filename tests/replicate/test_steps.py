@@ -152,6 +152,28 @@ def test_a_merge_is_bounded_by_the_bytes_of_its_rows_too(log: MemoryLog) -> None
     assert keys(table.current, table.stream) == keys(table.changelog, table.stream)
 
 
+def test_large_rows_are_merged_one_at_a_time(log: MemoryLog) -> None:
+    for partition in range(3):
+        log.write(
+            TOPIC, partition, None, *(created(f"{partition}-{n}", text="x" * 3_000_000) for n in range(3))
+        )
+    table = orders(log)
+    append_changes(table, read(log))
+    receipts = []
+    while receipt := merge_changes(table):
+        receipts.append(balanced(receipt))
+    assert [receipt.rows_in for receipt in receipts] == [1] * 9
+    assert keys(table.current, table.stream) == keys(table.changelog, table.stream)
+
+
+def test_a_large_row_far_ahead_does_not_make_the_merges_before_it_small(log: MemoryLog) -> None:
+    log.write(TOPIC, 0, *(created(f"{n}", text="x" * 10_000) for n in range(100)))
+    log.write(TOPIC, 0, created("large", text="x" * 5_000_000))
+    table = orders(log, current_bytes=600_000)
+    append_changes(table, read(log))
+    assert balanced(merge_changes(table)).rows_in == 50
+
+
 def test_a_chunk_smaller_than_the_partitions_behind_still_moves(log: MemoryLog) -> None:
     for partition in range(3):
         log.write(TOPIC, partition, created(f"{partition}"))
