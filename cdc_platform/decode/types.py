@@ -56,6 +56,11 @@ EXAMPLES: Final = (
     Example("MinKey", '{"$minKey": 1}'),
     Example("MaxKey", '{"$maxKey": 1}'),
     Example("DBRef", '{"$ref": "orders", "$id": 1}'),
+    Example(
+        "DBPointer (outdated)", '{"$ref": "a.b", "$id": {"$oid": "65a000000000000000000001"}}', "a DBRef"
+    ),
+    Example("Symbol (outdated)", '{"$symbol": "text"}', "not provable, see below"),
+    Example("Undefined (outdated)", '{"$undefined": true}', "not provable, see below"),
 )
 
 _HEAD: Final = """\
@@ -100,8 +105,12 @@ itself, empty names.
 ## Limits
 
 - The order of a document's fields is not kept, and 1 and 1.0 are the same number, as MongoDB compares them.
+- What Debezium prints alike is alike: a DBPointer and a DBRef, an ObjectId and a document `{"$oid": …}`, and
+  so on. Of two fields of one name it prints one; what is not UTF-8 in a text it prints as U+FFFD.
+- MongoDB's driver reads symbols as text and undefined as null. So the check `content` fails for a document
+  that has one, though the lake holds it as it was printed.
 - A document nested deeper than 32 levels is kept as text from there on.
-- MongoDB's largest document is 16 MB; see `docs/decisions` for what an event of that size needs.
+- MongoDB's largest document is 16 MB: `docs/decisions/0017-large-documents.md` says what one needs.
 """
 
 _INTO_LONG: Final = ("7", '{"$numberLong": "8"}', "7.5", '"seven"', '{"$date": 0}', "[]", "null")
