@@ -1,4 +1,4 @@
-"""Tests that take long: played when asked for (``-m soak``), and not again while the code is the same.
+"""Tests that take long: played when asked for (``-m soak``), and not again while nothing has changed.
 
 What a test measured is kept in ``CDC_SOAK_DIR`` (``.cdc/soak``), a file a test, so that an interrupted soak
 goes on where it was. Remove the folder to begin anew.
@@ -25,6 +25,7 @@ __all__ = ["connect", "declare", "mongo", "stack"]
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / os.environ.get("CDC_SOAK_DIR", ".cdc/soak")
 CODE = ("cdc_platform/**/*.py", "tests/simulation/*.py", "tests/soak/*.py", "tests/stack/crash/*.py")
+NUMBERS = re.compile("CDC_SOAK_(?!DIR).*|CDC_SIMULATION_SEEDS|CDC_TEST_SEED")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -87,8 +88,9 @@ def kept(item: pytest.Item) -> Path:
 
 @cache
 def code() -> str:
-    """Identity of the code that is tested."""
-    found = hashlib.sha256()
+    """Identity of the code that is tested, and of how much is asked for."""
+    asked = sorted(each for each in os.environ.items() if NUMBERS.fullmatch(each[0]))
+    found = hashlib.sha256(repr(asked).encode())
     for path in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
         found.update(path.read_bytes())
     return found.hexdigest()[:16]
