@@ -26,6 +26,9 @@ from cdc_platform.core.sizes import MAX_RECORD_BYTES
 FETCH_BYTES: Final = 16 * 2**20
 """Asked of one partition at once, compressed as it is stored."""
 
+POLL_BYTES: Final = 32 * 2**20
+"""Handed over at once. A fetch may hold many times that: it is compressed."""
+
 UNREACHABLE_AFTER = 60.0
 """Seconds without any broker after which reading gives up; librdkafka reconnects by itself until then."""
 
@@ -75,8 +78,7 @@ class KafkaReader:
         before = dict(self._positions)
         rows: dict[str, _Rows] = {}
         stopped: dict[str, CdcError] = {}
-        messages: list[Any] = self._consumer.consume(max_rows, timeout)
-        for message in messages:
+        for message in self._consumed(timeout, max_rows):
             if (error := message.error()) is None:
                 rows.setdefault(message.topic(), _Rows()).take(message)
                 self._positions[message.topic(), message.partition()] = message.offset() + 1
@@ -86,6 +88,21 @@ class KafkaReader:
                 stopped[message.topic()] = failure
         self._check_brokers(heard=bool(rows))
         return [*self._records(before, rows), *(Stopped(t, error) for t, error in stopped.items())]
+
+    def _consumed(self, timeout: float, most: int) -> list[Any]:
+        """Up to ``most`` messages, of about POLL_BYTES at most: how many that are, the first ones tell."""
+        until = time.monotonic() + timeout
+        taken: list[Any] = []
+        size, wanted = 0, 1
+        while wanted:
+            found = self._consumer.consume(wanted, max(0.0, until - time.monotonic()))
+            taken += found
+            size += sum(map(len, found))
+            if len(found) < wanted:
+                break
+            fitting = (POLL_BYTES - size) * len(taken) // max(1, size)
+            wanted = max(0, min(most - len(taken), fitting, 4 * len(taken)))
+        return taken
 
     def pause(self, topic: str) -> None:
         self._consumer.pause(self._partitions(topic))
