@@ -1,20 +1,19 @@
 """The job that deletes rows which their source has no more (``cdc_platform.reconciling``).
 
-It stands at no fence: the staying run goes on meanwhile. One table's trouble is its own: the others are
-reconciled, and the run fails at its end, naming those that could not be.
+It stands at no fence: the staying run goes on meanwhile.
 """
+
+from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
 
-from cdc_platform.core.errors import CdcError
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
-from cdc_platform.orchestrate.tables import Tables
-from cdc_platform.platform import holds
-from cdc_platform.reconcile import Orphans
+from cdc_platform.orchestrate.tables import Part, Tables, one_by_one
 from cdc_platform.reconciling import reconcile
 
 SHOWN = 20
@@ -33,21 +32,10 @@ def reconcile_job(source: Source, settings: Settings) -> dg.JobDefinition:
         description="Compares the tables with the source at a cluster time and deletes rows that it has not.",
     )
     def reconcile_tables(context: dg.OpExecutionContext, config: ReconcileConfig) -> None:
-        held = holds(settings, source).all()
-        failed = []
-        for name in config.of(source):
-            if name in held:
-                context.log.warning(f"{name} is held back and is left as it is: {held[name].reason}")
-                continue
-            try:
-                _tell(
-                    context, source, name, config, reconcile(settings, source, name, dry_run=config.dry_run)
-                )
-            except CdcError as error:
-                context.log.error(f"{name}: {error}")
-                failed.append(f"{name}: {error}")
-        if failed:
-            raise dg.Failure("\n".join(failed), allow_retries=False)
+        def parts(name: str) -> Iterator[Part]:
+            yield name, partial(_reconcile, context, source, settings, name, config)
+
+        one_by_one(context, source, settings, config.of(source), parts)
 
     @dg.job(
         name=f"reconcile_{source.name}",
@@ -62,9 +50,10 @@ def reconcile_job(source: Source, settings: Settings) -> dg.JobDefinition:
     return job
 
 
-def _tell(
-    context: dg.OpExecutionContext, source: Source, name: str, config: ReconcileConfig, found: Orphans
+def _reconcile(
+    context: dg.OpExecutionContext, source: Source, settings: Settings, name: str, config: ReconcileConfig
 ) -> None:
+    found = reconcile(settings, source, name, dry_run=config.dry_run)
     done = "would be deleted" if config.dry_run else "deleted"
     context.log.info(f"{name}: {len(found.rows)} rows that the source does not have at {found.at} {done}")
     for key, (partition, offset) in sorted(found.rows.items())[:SHOWN]:

@@ -1,10 +1,7 @@
-"""The job that compacts a source's tables and removes files that no version needs any more.
+"""The job that compacts a source's tables and removes files that no version needs any more."""
 
-One table's trouble is its own: the others are kept up, and the run fails at its end, naming those that could
-not be.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,14 +9,14 @@ import dagster as dg
 from pydantic import Field
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cdc_platform.core.errors import CdcError, Conflict
+from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.lake.upkeep import compact, vacuum
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
-from cdc_platform.orchestrate.tables import Tables
-from cdc_platform.platform import holds, lake_table
+from cdc_platform.orchestrate.tables import Part, Tables, one_by_one
+from cdc_platform.platform import lake_table
 
 T = TypeVar("T")
 
@@ -42,20 +39,11 @@ class UpkeepConfig(Tables):
 def upkeep_job(source: Source, settings: Settings) -> dg.JobDefinition:
     @dg.op(name=f"{source.name}_upkeep", description="OPTIMIZE and VACUUM of the source's lake tables.")
     def upkeep(context: dg.OpExecutionContext, config: UpkeepConfig) -> None:
-        held = holds(settings, source).all()
-        failed = []
-        for name in config.of(source):
-            if name in held:
-                context.log.warning(f"{name} is held back and is left as it is: {held[name].reason}")
-                continue
+        def parts(name: str) -> Iterator[Part]:
             for kind in Kind:
-                try:
-                    _keep_up(context, source, settings, config, name, kind)
-                except CdcError as error:
-                    context.log.error(f"{name} ({kind}): {error}")
-                    failed.append(f"{name} ({kind}): {error}")
-        if failed:
-            raise dg.Failure("\n".join(failed), allow_retries=False)
+                yield f"{name} ({kind})", partial(_keep_up, context, source, settings, config, name, kind)
+
+        one_by_one(context, source, settings, config.of(source), parts)
 
     @dg.job(
         name=f"upkeep_{source.name}",
