@@ -12,19 +12,25 @@
         └── SourceReplaced     an event lies before what the table has from its source, and is not among it
 
 Nothing between the clients and the asset boundary catches these to carry on: an error that is swallowed
-is a row that is lost. None of them tells a password: see ``masking``.
+is a row that is lost. None of them tells a password: see ``masking``. None has a terminal's colours in it, as
+some libraries' texts have.
 """
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from cdc_platform.core.masking import masked
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class CdcError(Exception):
     """what: the fact; where: topic, partition, offset, table or file:line; remedy: what to do about it."""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
-        self.what = masked(what)
+        self.what = masked(_COLOURS.sub("", what))
         self.where = masked(where)
         self.remedy = masked(remedy)
         super().__init__(self.what)

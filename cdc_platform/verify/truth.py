@@ -139,7 +139,8 @@ class MongoTruth:
                     "singleBatch": True,
                     "projection": {"_id": 1},
                     "readConcern": concern,
-                }
+                },
+                codec_options=_CODEC,
             )
         time: Timestamp | None = reply["cursor"].get("atClusterTime")
         # The server answers for a collection that is not there as for an empty one, but without a time.

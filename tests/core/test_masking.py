@@ -69,3 +69,7 @@ def test_masking_a_large_text_takes_no_longer_than_reading_it() -> None:
     masked("://a:" * 200_000 + "x" * 1_000_000 + "password" * 100_000)
 
     assert time.process_time() - began < 5
+
+
+def test_an_error_has_no_colours_of_a_terminal_in_it() -> None:
+    assert str(CdcError("\x1b[31mno space\x1b[0m left", where="table")) == "no space left\n  where: table"

@@ -46,9 +46,8 @@ DECIMAL = st.one_of(
     ),
 )
 OBJECT_IDS = st.binary(min_size=12, max_size=12).map(ObjectId)
-PYTHON_DATE = st.integers(-62_135_596_800_000, 253_402_300_799_999).map(DatetimeMS)
 DATE = st.one_of(
-    PYTHON_DATE,
+    st.integers(-62_135_596_800_000, 253_402_300_799_999).map(DatetimeMS),
     st.integers(-(2**63), 2**63 - 1).map(DatetimeMS),
     st.sampled_from(list(DATES.values())),
 )
@@ -113,7 +112,7 @@ SHAPES: st.SearchStrategy[Values] = st.recursive(
 """How the values of one field look, as in most collections: what is in them varies, not what they are."""
 
 KEYS: Values = st.one_of(
-    *(INTS, TEXT, OBJECT_IDS, UUIDS, PYTHON_DATE, DOUBLES, DECIMAL, LONGS, TIMESTAMPS),
+    *(INTS, TEXT, OBJECT_IDS, UUIDS, DATE, DOUBLES, DECIMAL, LONGS, TIMESTAMPS),
     st.dictionaries(st.sampled_from(string.ascii_lowercase), st.one_of(INTS, TEXT), max_size=2),
 )
 
