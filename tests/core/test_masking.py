@@ -72,4 +72,4 @@ def test_masking_a_large_text_takes_no_longer_than_reading_it() -> None:
 
 
 def test_an_error_has_no_colours_of_a_terminal_in_it() -> None:
-    assert str(CdcError("\x1b[31mno space\x1b[0m left", where="table")) == "no space left\n  where: table"
+    assert str(Terminal("\x1b[31mno space\x1b[0m left", where="table")) == "no space left\n  where: table"
