@@ -54,7 +54,7 @@ class Files:
         lists of equal items, are thousands of times larger in memory.
         """
         held = [each for each in self._footers() if each.num_rows]
-        return max((-(-_in_memory(each) // each.num_rows) for each in held), default=0)
+        return max((-(-in_memory(each) // each.num_rows) for each in held), default=0)
 
     def overlapping(self, ranges: Ranges) -> Files:
         """Those that may hold rows of the ranges, by their statistics; without statistics, they may."""
@@ -98,7 +98,7 @@ class Files:
 
     def memory_bytes(self) -> int:
         """Bytes of all their rows in memory."""
-        return sum(map(_in_memory, self._footers()))
+        return sum(map(in_memory, self._footers()))
 
     def _footers(self) -> list[pq.FileMetaData]:
         return [pq.read_metadata(path) for path in self._paths()]
@@ -107,7 +107,7 @@ class Files:
         return [f"{self.uri}/{unquote(path)}" for path in self.actions["path"]]
 
 
-def _in_memory(footer: pq.FileMetaData) -> int:
+def in_memory(footer: pq.FileMetaData) -> int:
     """Bytes of a file's values once they are read. Texts have a fixed part each, and their bytes."""
     groups = (footer.row_group(n) for n in range(footer.num_row_groups))
     columns = (group.column(n) for group in groups for n in range(footer.num_columns))

@@ -39,9 +39,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 from cdc_platform.core.model import Kind
 from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from tests.simulation.controls import CONTROLS
 from tests.simulation.faults import Fault
 from tests.simulation.program import run
@@ -102,6 +104,18 @@ def test_the_invariants_hold_on_disk(seed: int, tmp_path: Path) -> None:
         return DeltaLakeTable(tmp_path / name, "dead_letters" if name == "letters" else Kind(name))
 
     run(seed, Parts(tables=on_disk))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_invariants_hold_in_iceberg(seed: int, tmp_path: Path) -> None:
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+
+    def in_catalog(name: str) -> IcebergLakeTable:
+        kind = "dead_letters" if name == "letters" else Kind(name)
+        return IcebergLakeTable(catalog, ("shop", name), kind)
+
+    run(seed, Parts(tables=in_catalog))
+    catalog.close()
 
 
 @pytest.mark.parametrize("missing", CONTROLS)

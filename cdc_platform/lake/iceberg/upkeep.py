@@ -1,0 +1,156 @@
+"""Keeping Iceberg tables fit: many small files become few, old snapshots go, and with them what only they
+need.
+
+Invariants
+- No row and no offset changes. Offsets are a property of the table, which a snapshot without them leaves
+  alone.
+- A file is removed only if no snapshot that is left refers to it, by the metadata as it is afterwards. Of
+  files that no metadata names only old ones are removed: younger ones may belong to a commit that is under
+  way.
+- pyiceberg 0.12 forgets snapshots and leaves all their files behind: removing those is done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import pyarrow as pa
+from pyarrow.fs import FileSelector, FileType
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, RESTError, ValidationException
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdc_platform.core.columns import KEY
+from cdc_platform.core.errors import Conflict, Transient
+from cdc_platform.core.sizes import LARGE_ROW_BYTES
+from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
+from cdc_platform.lake.upkeep import FILE_BYTES, FILE_MEMORY_BYTES, Compacted
+
+Identifier = tuple[str, ...]
+
+
+def compact(catalog: Catalog, identifier: Identifier) -> Compacted:
+    """Make few large files of many small ones, partition by partition; files of large rows stay as they are.
+
+    Raises Conflict if a writer was in the way, Transient if catalog or store do not answer.
+    """
+    with _named(identifier):
+        table = catalog.load_table(identifier)
+        files = [task.file for task in table.scan().plan_files() if not task.delete_files]
+        groups = list(_groups(table, files))
+        if groups:
+            with table.transaction() as transaction:
+                metadata = transaction.table_metadata
+                with transaction.update_snapshot().overwrite() as snapshot:
+                    for group in groups:
+                        rows = pa.concat_tables([kept(table, metadata, file) for file in group])
+                        for file in group:
+                            snapshot.delete_data_file(file)
+                        for file in written(metadata, table.io, rows.sort_by(KEY)):
+                            snapshot.append_data_file(file)
+        return Compacted(len(files), len(files) - sum(len(group) - 1 for group in groups))
+
+
+def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
+    """Forget snapshots that are older, but for the newest one, and remove the files that only they refer to;
+    returns how many. Raises as ``compact``."""
+    with _named(identifier):
+        table = catalog.load_table(identifier)
+        known = _referred(table.metadata, table.io)
+        table.maintenance.expire_snapshots().older_than(before).commit()
+        left = catalog.load_table(identifier)
+        gone = known - _referred(left.metadata, left.io)
+        for path in sorted(gone):
+            left.io.delete(path)
+        return len(gone)
+
+
+def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
+    """Remove files of the table's folder that are older and that no metadata names, as killed writers leave
+    them; returns how many. Raises as ``compact``."""
+    with _named(identifier):
+        table = catalog.load_table(identifier)
+        found = list(_files_of(table, before))
+        # Looked at after the files: a commit in between names files that are there already.
+        table = catalog.load_table(identifier)
+        named = _referred(table.metadata, table.io) | set(_own(table))
+        orphans = [path for path in found if path not in named]
+        for path in orphans:
+            table.io.delete(path)
+        return len(orphans)
+
+
+def _groups(table: Table, files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Small files of one partition whose rows make a file of a good size."""
+    by_partition: dict[str, list[DataFile]] = {}
+    for file in files:
+        if file.file_size_in_bytes < FILE_BYTES // 2:
+            by_partition.setdefault(f"{file.spec_id} {file.partition!r}", []).append(file)
+    for small in by_partition.values():
+        group: list[DataFile] = []
+        on_disk = in_memory = 0
+        for file in small:
+            size = memory_bytes(table, file)
+            if size >= LARGE_ROW_BYTES * max(1, file.record_count):
+                continue
+            if on_disk + file.file_size_in_bytes > FILE_BYTES or in_memory + size > FILE_MEMORY_BYTES:
+                if len(group) > 1:
+                    yield group
+                group, on_disk, in_memory = [], 0, 0
+            group.append(file)
+            on_disk += file.file_size_in_bytes
+            in_memory += size
+        if len(group) > 1:
+            yield group
+
+
+def _referred(metadata: TableMetadata, io: FileIO) -> set[str]:
+    """Manifest lists, manifests and data files of all snapshots."""
+    found: set[str] = set()
+    for snapshot in metadata.snapshots:
+        found.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(io):
+            if manifest.manifest_path in found:
+                continue
+            found.add(manifest.manifest_path)
+            found.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(io))
+    return found
+
+
+def _own(table: Table) -> Iterable[str]:
+    """The metadata's own files."""
+    yield table.metadata_location
+    yield from (each.metadata_file for each in table.metadata.metadata_log)
+    yield from (each.statistics_path for each in table.metadata.statistics)
+
+
+def _files_of(table: Table, before: datetime) -> Iterator[str]:
+    assert isinstance(table.io, PyArrowFileIO)
+    location = table.location()
+    scheme, netloc, path = PyArrowFileIO.parse_location(location)
+    store = table.io.fs_by_scheme(scheme, netloc)
+    for each in store.get_file_info(FileSelector(path, recursive=True)):
+        if each.type is FileType.File and each.mtime < before:
+            yield location + each.path.removeprefix(path)
+
+
+@contextmanager
+def _named(identifier: Identifier) -> Iterator[None]:
+    where = ".".join(identifier)
+    try:
+        yield
+    except (CommitFailedException, ValidationException) as error:
+        raise Conflict(f"a writer committed meanwhile ({error})", where=where) from error
+    except (OSError, SQLAlchemyError, RESTError) as error:
+        raise Transient(
+            f"the table could not be kept up: {type(error).__name__}: {error}",
+            where=where,
+            remedy="check the catalog and the store; the table is whole, the next upkeep tries again",
+        ) from error
