@@ -85,7 +85,7 @@ class Play:
         folder = StackSettings().state_dir.absolute() / "demo"
         free = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
         with Stack.attached(folder, free, ephemeral=True) as stack:
-            for name in ("lake", "dagster", "locks"):
+            for name in ("lake", "dagster", "state"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             yield cls(wishes, console, stack, folder, journal)
 
@@ -97,7 +97,7 @@ class Play:
             kafka_bootstrap=endpoints.kafka_bootstrap,
             connect_url=endpoints.connect_url,
             lake_root=self._folder / "lake",
-            state_dir=self._folder,
+            state_dir=self._folder / "state",
         )
         source = load_sources()[SOURCE]
         client, shop = open_shop(source.uri, source.database, self._wishes.seed)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dagster import AssetKey, DagsterInstance
 from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
+from cdc_platform.replicate.hold import Holds
 from tests.stack.conftest import Declare, Mongo, eventually
 from tests.stack.lake import Lake
 
@@ -182,6 +184,8 @@ def test_the_demo_proves_every_table_over_several_runs_that_relieve_one_another(
     tmp_path: Path, free_port: int
 ) -> None:
     report = tmp_path / "demo.json"
+    former = Holds(tmp_path / "state" / "demo" / "state" / "holds" / "shop")
+    former.hold("orders", "its collection was made again since the last demo", datetime.now(UTC))
     arguments = ["--once", "--seconds", "25", "--documents", "5000", "--rate", "300"]
     playing = demo(
         tmp_path, *arguments, "--report", str(report), "--port", str(free_port), CDC_RUN_SECONDS="12"
