@@ -138,13 +138,14 @@ class Play:
     def _start_dagster(self, settings: Settings, source: Source) -> Webserver:
         home = self._folder / "dagster"
         home.mkdir(parents=True)
-        shutil.copy(Path(__file__).parents[2] / "dagster.yaml", home)
+        for name in ("dagster.yaml", "workspace.yaml"):
+            shutil.copy(Path(__file__).parents[2] / name, home)
         self._say("starting the Dagster webserver and daemon, with the sensor on")
         webserver = Webserver(self._url)
         self._stack.run(
             "dagster",
             [
-                *(sys.executable, "-m", "dagster", "dev", "-m", "cdc_platform.definitions"),
+                *(sys.executable, "-m", "dagster", "dev", "-w", str(home / "workspace.yaml")),
                 *("--host", "127.0.0.1", "--port", str(self._wishes.port)),
             ],
             env={

@@ -9,15 +9,16 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
 from cdc_platform.core.errors import CdcError, StreamReplaced, Terminal, Transient
 from cdc_platform.core.model import Kind, Stopped
-from cdc_platform.core.offsets import Offsets, ends_of, plan, reached
+from cdc_platform.core.offsets import Offsets, Ranges, ends_of, plan, reached
 from cdc_platform.core.ports import Log, LogReader
 from cdc_platform.replicate.lane import Lane
+from cdc_platform.replicate.replica import Replica
 
 POLL_SECONDS = 0.05
 POLL_ROWS = 20_000
@@ -100,7 +101,7 @@ class Feed:
         lanes = {topic: lane for topic, lane in self.lanes.items() if not lane.ended.is_set()}
         # The tables first: another writer may move one past ends that were read before it was opened.
         committed = {topic: at for topic, lane in lanes.items() if (at := self._committed(lane)) is not None}
-        available = self.log.available([lanes[topic].replica.stream for topic in committed])
+        available = self._available([lanes[topic].replica for topic in committed])
         for topic, at in committed.items():
             try:
                 if topic not in available:
@@ -114,6 +115,12 @@ class Feed:
                 self._positions[topic] = dict(at)
             except CdcError as error:
                 self.fail(lanes[topic], Kind.CHANGELOG, error)
+
+    def _available(self, replicas: Sequence[Replica]) -> Mapping[str, Ranges]:
+        """A broker that has just come back says for a moment that partitions have no leader."""
+        if not replicas:
+            return {}
+        return replicas[0].retrying(self.log.available, [each.stream for each in replicas])
 
     def _committed(self, lane: Lane) -> Offsets | None:
         replica = lane.replica

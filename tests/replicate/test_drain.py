@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -19,7 +19,7 @@ from cdc_platform.core.errors import (
     Transient,
 )
 from cdc_platform.core.model import Kind, Policy, Receipt
-from cdc_platform.core.offsets import Offsets, Stream
+from cdc_platform.core.offsets import Offsets, Ranges, Stream
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Drain, Failure, Outcome, Replica, Until, replicate
 from tests.replicate.events import created, deleted, updated
@@ -112,6 +112,25 @@ def test_all_tables_are_caught_up_and_every_receipt_adds_up(log: WatchedLog) -> 
 
 def test_a_drain_with_nothing_to_do_ends_at_once(log: WatchedLog) -> None:
     assert all_of(tables(log), log) == []
+
+
+def test_a_broker_that_has_just_come_back_is_asked_again() -> None:
+    class Returning(WatchedLog):
+        refused = False
+
+        def available(self, streams: Sequence[Stream]) -> Mapping[str, Ranges]:
+            if not self.refused:
+                self.refused = True
+                raise Transient("no leader was found", remedy="wait for the brokers")
+            return super().available(streams)
+
+    returning = Returning()
+    for name in NAMES:
+        returning.create(name)
+    fill(returning)
+    replicas = tables(returning)
+    assert failures(all_of(replicas, returning)) == {}
+    assert all(whole(each, returning) for each in replicas)
 
 
 def test_no_changelog_commit_holds_more_rows_than_it_may(log: WatchedLog) -> None:

@@ -20,45 +20,10 @@ from cdc_platform.decode.mongodb import decode
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.appending import stamped
+from tests.lake.through import Through
 from tests.simulation.replicator import Parts, in_memory
 
 Tables = dict[str, LakeTable]
-
-
-class Through:
-    """A lake table that passes everything on."""
-
-    def __init__(self, table: LakeTable) -> None:
-        self._table = table
-
-    @property
-    def uri(self) -> str:
-        return self._table.uri
-
-    def exists(self) -> bool:
-        return self._table.exists()
-
-    def open(self, stream: Stream) -> Handle:
-        return self._table.open(stream)
-
-    def append(
-        self,
-        handle: Handle,
-        rows: pl.DataFrame,
-        advance: Ranges,
-        info: Mapping[str, str],
-        positions: Positions = NOWHERE,
-    ) -> Handle:
-        return self._table.append(handle, rows, advance, info, positions)
-
-    def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        return self._table.merge(handle, rows, advance, info)
-
-    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
-        return self._table.row_bytes(handle, ranges)
-
-    def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
-        return self._table.read(handle, ranges)
 
 
 class RebasedTable(MemoryTable):

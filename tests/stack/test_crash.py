@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,17 +19,15 @@ import dagster as dg
 import pytest
 
 from cdc_platform.connect.client import ConnectClient
-from cdc_platform.connect.status import Progress
 from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
-from cdc_platform.demo.shop import SHARES, Shop
 from cdc_platform.local.stack import Stack
 from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.verify.finding import Check
-from tests.stack.conftest import Mongo, eventually
+from tests.stack.conftest import Mongo
 from tests.stack.crash import oracle
 from tests.stack.crash.processes import Child, Children, children
-from tests.stack.crash.shopping import Shopping, folder
+from tests.stack.crash.shopping import Shopping, captured, folder
 from tests.stack.lake import Lake
 
 pytestmark = pytest.mark.stack
@@ -51,15 +48,8 @@ def shopping(
     stack: Stack, mongo: Mongo, connect: ConnectClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shopping]:
     """One captured shop for all tests; each fills a lake of its own from it."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=tuple(SHARES))
-    shopping = Shopping(stack, source, Shop(mongo[name], random.Random(SEED)))
-    shopping.lake(tmp_path_factory.mktemp("deploy")).deploy()
-    eventually(lambda: connect.progress(source.connector) is Progress.STREAM)
-    shopping.burst()
-    yield shopping
-    connect.delete(source.connector)
-    mongo.drop_database(name)
+    with captured(stack, mongo, connect, SEED, tmp_path_factory.mktemp("deploy")) as shopping:
+        yield shopping
 
 
 @pytest.fixture

@@ -12,50 +12,11 @@ import polars as pl
 
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream
-from cdc_platform.core.ports import LakeTable
 from cdc_platform.replicate import Replica
+from tests.lake.through import Through
 
 
-class _Through:
-    """A lake table that passes everything on."""
-
-    def __init__(self, table: LakeTable) -> None:
-        self._table = table
-
-    @property
-    def uri(self) -> str:
-        return self._table.uri
-
-    def exists(self) -> bool:
-        return self._table.exists()
-
-    def open(self, stream: Stream) -> Handle:
-        return self._table.open(stream)
-
-    def append(
-        self,
-        handle: Handle,
-        rows: pl.DataFrame,
-        advance: Ranges,
-        info: Mapping[str, str],
-        positions: Positions = NOWHERE,
-    ) -> Handle:
-        return self._table.append(self._base(handle), rows, advance, info, positions)
-
-    def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
-        return self._table.merge(self._base(handle), rows, advance, info)
-
-    def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
-        return self._table.row_bytes(handle, ranges)
-
-    def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
-        return self._table.read(handle, ranges)
-
-    def _base(self, handle: Handle) -> Handle:
-        return handle
-
-
-class Reopening(_Through):
+class Reopening(Through):
     """Writes to the newest version instead of the one whose offsets were read."""
 
     _stream: Stream
@@ -69,7 +30,7 @@ class Reopening(_Through):
         return self.open(self._stream)
 
 
-class Losing(_Through):
+class Losing(Through):
     """Moves the changelog's offsets past a row that it does not write."""
 
     def append(
@@ -83,7 +44,7 @@ class Losing(_Through):
         return super().append(handle, rows.head(-1), advance, info, positions)
 
 
-class Splitting(_Through):
+class Splitting(Through):
     """Commits the changelog's rows first and their offsets afterwards; is killed in between."""
 
     def append(
@@ -100,7 +61,7 @@ class Splitting(_Through):
         raise AssertionError("unreachable")
 
 
-FAULTS: Final[Mapping[str, type[_Through]]] = {
+FAULTS: Final[Mapping[str, type[Through]]] = {
     "reopening": Reopening,
     "losing": Losing,
     "splitting": Splitting,
