@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -16,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event
 
 from rich.console import Console
 from rich.live import Live
@@ -115,7 +115,8 @@ class Play:
             f"\nThe Dagster UI stays at [bold]{self._url}[/], the lake in {self._folder / 'lake'}."
         )
         self._console.print("Ctrl-C ends everything.")
-        Event().wait()
+        while True:
+            signal.pause()  # not an Event: an exception from a signal inside its lock would be another one
 
     def _say(self, line: str) -> None:
         passed = time.monotonic() - self._began
