@@ -186,6 +186,10 @@ def test_what_stands_still_is_unknown_or_late_and_never_passed(
     }, "there are no tables yet"
     eventually(lambda: lake.waiting("orders") >= 1)
     lake.drain()
+    waiting = lake.waiting("orders")
+    orders.insert_one({"_id": 2})  # the first commit ends a rest, the second does not
+    eventually(lambda: lake.waiting("orders") > waiting)
+    lake.drain()
     strict = lake.source.model_copy(update={"lag_seconds": 0.001})
     (late,) = verify(lake.settings, strict, {"orders": frozenset({Check.LAG})})
     assert late.verdict is Verdict.FAIL

@@ -1,0 +1,201 @@
+"""The past of an Iceberg table: its snapshots, and the rows that each of them changed.
+
+Invariants
+- A version is a snapshot's sequence number; only ancestors of the newest snapshot count. One that was expired
+  is left out of the commits, and changes that reach over it are forgotten.
+- What a snapshot changed is what differs between the files that it took out and those that it put in. A row
+  is known by its key, its place in Kafka and the time it was written: rows that stand on both sides were only
+  moved from file to file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError, RESTError
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.manifest import DataFile, ManifestEntryStatus
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdc_platform.core.columns import INGESTED, KEY, OFFSET, PARTITION
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.history import (
+    CHANGE,
+    COMMIT,
+    DELETE,
+    INSERT,
+    POSTIMAGE,
+    PREIMAGE,
+    Commit,
+    Damaged,
+    Forgotten,
+)
+from cdc_platform.core.offsets import RANGES, parse
+from cdc_platform.lake.iceberg.arrow import from_file
+
+_ROW: Final = [KEY, PARTITION, OFFSET, INGESTED]
+
+
+class IcebergHistory:
+    """Of one table of a catalog. Keeps no state."""
+
+    def __init__(self, catalog: Catalog, identifier: tuple[str, ...]) -> None:
+        self._catalog = catalog
+        self._identifier = identifier
+
+    @property
+    def uri(self) -> str:
+        return f"{self._catalog.name}:{'.'.join(self._identifier)}"
+
+    def identity(self) -> str:
+        return str(self._table().metadata.table_uuid)
+
+    def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
+        found = [each for each in _snapshots(self._table()) if after < _number(each) <= upto]
+        return tuple(_commit(each) for each in found)
+
+    def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        table = self._table()
+        known = {_number(each): each for each in _snapshots(table)}
+        for version in range(max(after, 0) + 1, upto + 1):
+            if version not in known:
+                raise Forgotten(
+                    f"the snapshot of version {version} is not there any more",
+                    where=self.uri,
+                    remedy="check more often than old snapshots expire (retention.files_hours)",
+                )
+            yield self._changed(table, known[version], columns)
+
+    def damaged(self, version: int | None = None) -> tuple[str, ...]:
+        table = self._table()
+        found = [each for each in _snapshots(table) if version is None or _number(each) <= version]
+        if not found:
+            return ()
+        files = [task.file for task in table.scan(snapshot_id=found[-1].snapshot_id).plan_files()]
+        return tuple(what for file in files if (what := _damage(table, file)))
+
+    def _changed(self, table: Table, snapshot: Snapshot, columns: Sequence[str] | None) -> pl.DataFrame:
+        version = _number(snapshot)
+        try:
+            removed, added = _files(table, snapshot)
+            gone = pl.concat([self._read(table, file, _ROW) for file in removed] or [_nothing(table, _ROW)])
+            come = pl.concat([self._read(table, file, _ROW) for file in added] or [_nothing(table, _ROW)])
+            before, after = gone.join(come, on=_ROW, how="anti"), come.join(gone, on=_ROW, how="anti")
+            wanted = list(columns or (field.name for field in table.schema().fields))
+            return pl.concat(
+                [
+                    self._images(table, removed, before, after, wanted, (PREIMAGE, DELETE)),
+                    self._images(table, added, after, before, wanted, (POSTIMAGE, INSERT)),
+                ]
+            ).with_columns(pl.lit(version, dtype=pl.Int64).alias(COMMIT))
+        except FileNotFoundError as error:
+            raise Forgotten(
+                f"the files of version {version} are not there any more: {error}",
+                where=self.uri,
+                remedy="check more often than old files are removed (retention.files_hours)",
+            ) from error
+        except (pa.ArrowException, OSError) as error:
+            raise Damaged(f"version {version} cannot be read: {_short(error)}", where=self.uri) from error
+
+    def _images(
+        self,
+        table: Table,
+        files: Sequence[DataFile],
+        rows: pl.DataFrame,
+        others: pl.DataFrame,
+        columns: Sequence[str],
+        kinds: tuple[str, str],
+    ) -> pl.DataFrame:
+        """The rows, whole. ``kinds``: what a row is whose key is among the others, and what any other is."""
+        paired = pl.col(KEY).is_in(others[KEY].implode())
+        marked = rows.with_columns(
+            pl.when(paired).then(pl.lit(kinds[0])).otherwise(pl.lit(kinds[1])).alias(CHANGE)
+        )
+        needed = list(dict.fromkeys([*columns, *_ROW]))
+        found = [self._read(table, file, needed).join(marked, on=_ROW) for file in files if marked.height]
+        none = _nothing(table, needed).with_columns(pl.lit("").alias(CHANGE))
+        return pl.concat([none, *found]).select(*columns, CHANGE)
+
+    def _read(self, table: Table, file: DataFile, columns: Sequence[str]) -> pl.DataFrame:
+        with table.io.new_input(file.file_path).open() as source:
+            return _frame(from_file(pq.read_table(source), table.schema().select(*columns)))
+
+    def _table(self) -> Table:
+        try:
+            return self._catalog.load_table(self._identifier)
+        except (NoSuchTableError, OSError, SQLAlchemyError, RESTError) as error:
+            raise Transient(
+                f"the Iceberg table could not be loaded: {_short(error)}",
+                where=self.uri,
+                remedy="check the catalog and the store",
+            ) from error
+
+
+def _snapshots(table: Table) -> list[Snapshot]:
+    """The newest one and its ancestors, oldest first."""
+    return sorted(ancestors_of(table.current_snapshot(), table.metadata), key=_number)
+
+
+def _number(snapshot: Snapshot) -> int:
+    return snapshot.sequence_number or 0
+
+
+def _commit(snapshot: Snapshot) -> Commit:
+    info = snapshot.summary.additional_properties if snapshot.summary else {}
+    applied = orjson.loads(info.get("cdc.rows", "{}")).get("applied")
+    written = info.get("added-records")
+    return Commit(
+        _number(snapshot),
+        datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
+        snapshot.summary.operation.value if snapshot.summary else "unknown",
+        any(name.startswith("cdc.") for name in info),
+        parse(info.get(RANGES, "")),
+        None if applied is None else sum(applied.values()),
+        None if written is None else int(written),
+    )
+
+
+def _files(table: Table, snapshot: Snapshot) -> tuple[list[DataFile], list[DataFile]]:
+    """Those that the snapshot took out, and those that it put in."""
+    entries = [
+        entry
+        for manifest in snapshot.manifests(table.io)
+        if manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)
+        if entry.snapshot_id == snapshot.snapshot_id
+    ]
+    removed = [each.data_file for each in entries if each.status == ManifestEntryStatus.DELETED]
+    return removed, [each.data_file for each in entries if each.status == ManifestEntryStatus.ADDED]
+
+
+def _damage(table: Table, file: DataFile) -> str | None:
+    name = file.file_path.rpartition("/")[2]
+    try:
+        with table.io.new_input(file.file_path).open() as source:
+            pq.read_table(source)
+    except FileNotFoundError:
+        return f"data file {name} is missing"
+    except (pa.ArrowException, OSError) as error:
+        return f"data file {name} cannot be read ({_short(error)})"
+    return None
+
+
+def _nothing(table: Table, columns: Sequence[str]) -> pl.DataFrame:
+    return _frame(schema_to_pyarrow(table.schema().select(*columns)).empty_table())
+
+
+def _frame(rows: pa.Table) -> pl.DataFrame:
+    return pl.DataFrame(rows)
+
+
+def _short(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]

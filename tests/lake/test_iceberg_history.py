@@ -1,0 +1,135 @@
+"""The past of an Iceberg table: what a commit changed, and what is gone is never an empty answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+
+from cdc_platform.core.columns import DELETE, KEY, OFFSET, UPDATE
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.history import CHANGE, COMMIT, Damaged, Forgotten
+from cdc_platform.core.model import Kind
+from cdc_platform.core.offsets import RANGES, Range, describe
+from cdc_platform.lake.iceberg.history import IcebergHistory
+from cdc_platform.lake.iceberg.table import IcebergLakeTable
+from cdc_platform.lake.iceberg.upkeep import compact, expire
+from tests.lake.contract import apply
+from tests.lake.rows import STREAM, fitted, row
+
+NAME = ("shop", "orders")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
+    made = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def current(catalog: SqlCatalog) -> IcebergLakeTable:
+    return IcebergLakeTable(catalog, NAME, Kind.CURRENT)
+
+
+@pytest.fixture
+def history(catalog: SqlCatalog) -> IcebergHistory:
+    return IcebergHistory(catalog, NAME)
+
+
+def changed(history: IcebergHistory, after: int, upto: int) -> list[tuple[int, str, str, int | None]]:
+    found = pl.concat(history.changes(after, upto), how="diagonal")
+    return sorted(found.select(COMMIT, CHANGE, KEY, "v").rows(), key=repr)
+
+
+def test_inserts_updates_and_deletes_are_told_with_their_images(
+    current: IcebergLakeTable, history: IcebergHistory
+) -> None:
+    apply(current, [row(0, 0, "a", v=1), row(0, 1, "b", v=1), row(0, 2, "c", v=1)], {0: Range(0, 3)})
+    apply(
+        current, [row(0, 3, "a", UPDATE, v=2), row(0, 4, "b", DELETE), row(0, 5, "d", v=1)], {0: Range(3, 6)}
+    )
+    apply(current, [row(0, 6, "ghost", DELETE)], {0: Range(6, 7)})
+    assert changed(history, 0, 3) == [
+        (1, "insert", "a", 1),
+        (1, "insert", "b", 1),
+        (1, "insert", "c", 1),
+        (2, "delete", "b", 1),
+        (2, "insert", "d", 1),
+        (2, "update_postimage", "a", 2),
+        (2, "update_preimage", "a", 1),
+    ]
+    assert changed(history, 2, 3) == []
+
+
+def test_a_compaction_changes_no_row(
+    current: IcebergLakeTable, history: IcebergHistory, catalog: SqlCatalog
+) -> None:
+    for n in range(3):
+        apply(current, [row(0, n, f"k{n}", v=n)], {0: Range(n, n + 1)})
+    compact(catalog, NAME)
+    assert changed(history, 3, 4) == []
+    [commit] = history.commits(3, 4)
+    assert (commit.version, commit.ours, commit.ranges, commit.applied) == (4, False, {}, None)
+
+
+def test_commits_tell_what_they_did(current: IcebergLakeTable, history: IcebergHistory) -> None:
+    handle = current.open(STREAM)
+    info = {RANGES: describe({0: Range(0, 2)}), "cdc.rows": '{"in": 2, "applied": {"c": 2}}'}
+    current.merge(handle, fitted(handle, [row(0, 0, "a"), row(0, 1, "b")]), {0: Range(0, 2)}, info)
+    [commit] = history.commits(-1, 9)
+    assert (commit.version, commit.operation, commit.ours) == (1, "append", True)
+    assert (commit.ranges, commit.applied, commit.written) == ({0: Range(0, 2)}, 2, 2)
+    assert abs(commit.committed_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_changes_over_a_snapshot_that_expired_are_forgotten(
+    current: IcebergLakeTable, history: IcebergHistory, catalog: SqlCatalog
+) -> None:
+    for n in range(3):
+        apply(current, [row(0, n, f"k{n}", v=n)], {0: Range(n, n + 1)})
+    expire(catalog, NAME, datetime.now(UTC) + timedelta(seconds=1))
+    assert [each.version for each in history.commits(-1, 3)] == [3]
+    with pytest.raises(Forgotten, match="version 2"):
+        list(history.changes(1, 3))
+
+
+def test_a_file_that_is_damaged_or_missing_is_named(
+    current: IcebergLakeTable, history: IcebergHistory, tmp_path: Path
+) -> None:
+    apply(current, [row(0, 0, "a", v=1)], {0: Range(0, 1)})
+    assert history.damaged() == ()
+    [path] = (tmp_path / "shop" / "orders" / "data").glob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-9])
+    (told,) = history.damaged()
+    assert path.name in told
+    with pytest.raises(Damaged, match="version 1 cannot be read"):
+        list(history.changes(0, 1))
+    path.unlink()
+    assert history.damaged() == (f"data file {path.name} is missing",)
+    with pytest.raises(Forgotten, match="not there any more"):
+        list(history.changes(0, 1))
+
+
+def test_a_table_made_anew_has_another_identity(catalog: SqlCatalog, history: IcebergHistory) -> None:
+    IcebergLakeTable(catalog, NAME, Kind.CURRENT).open(STREAM)
+    first = history.identity()
+    assert history.identity() == first
+    catalog.drop_table(NAME)
+    IcebergLakeTable(catalog, NAME, Kind.CURRENT).open(STREAM)
+    assert history.identity() != first
+
+
+def test_no_table_is_one_clear_message(history: IcebergHistory) -> None:
+    with pytest.raises(Transient, match="could not be loaded"):
+        history.identity()
+
+
+def test_some_columns_of_a_change_come_alone(current: IcebergLakeTable, history: IcebergHistory) -> None:
+    apply(current, [row(0, 0, "a", v=1, items=[{"sku": "s"}])], {0: Range(0, 1)})
+    [found] = history.changes(0, 1, columns=[OFFSET])
+    assert found.columns == [OFFSET, CHANGE, COMMIT]
