@@ -19,9 +19,11 @@ partition; once the topic has got more of them, in all, as a connector may send 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
 import polars as pl
 
 from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, POSITION, READ, RESENT
@@ -139,8 +141,8 @@ def _in_letters(replica: Replica, handle: Handle, events: pl.DataFrame, identity
     records = kept.rename(names).select(*RECORD_SCHEMA).cast(RECORD_SCHEMA)
     rules = Rules(Policy.JSON, replica.limits.record_bytes)
     decoded = decode(Records(replica.stream, records, {}), replica.columns(handle), rules)
-    unknown = decoded.letters.select(PARTITION, pl.col("key").cast(pl.String, strict=False))
-    told = unknown.with_columns(pl.col("key").str.json_path_match("$.id").alias(KEY)).unique()
+    unknown = decoded.letters.select(PARTITION, "key")
+    told = unknown.select(PARTITION, pl.Series(KEY, map(_id, unknown["key"]), dtype=pl.String)).unique()
     keys = [name for name in identity if name != POSITION]
     return pl.concat(
         [
@@ -148,6 +150,15 @@ def _in_letters(replica: Replica, handle: Handle, events: pl.DataFrame, identity
             events.join(told, on=keys, how="semi").select(_PLACE),
         ]
     )
+
+
+def _id(key: bytes | None) -> str | None:
+    """What a record's key tells, if it can be read."""
+    with suppress(ValueError):
+        match orjson.loads(key or b""):
+            case {"id": str(text)}:
+                return text
+    return None
 
 
 def _tail(replica: Replica, handle: Handle, events: pl.DataFrame) -> pl.LazyFrame:

@@ -117,6 +117,15 @@ def test_an_event_of_the_past_that_the_changelog_has_not_stops_the_table(log: Me
     assert table.changelog.open(table.stream).offsets == {0: 2}, "nothing is dropped"
 
 
+def test_letters_whose_keys_cannot_be_read_hold_no_event(log: MemoryLog) -> None:
+    old, value = created("a", v=0), created("x")[1]
+    letters = [(key, value) for key in (None, b"\xff\xfe", b"key", b"[1]", b'{"id":7}')]
+    table = taken(log, created("b", v=1), *letters, updated("b", v=2))
+    log.write(TOPIC, 0, old)
+    with pytest.raises(SourceReplaced):
+        replicate(table, log)
+
+
 def test_each_partition_has_an_order_of_its_own(log: MemoryLog) -> None:
     early = created("a", v=0)
     table = taken(log, created("b", v=1))

@@ -85,6 +85,7 @@ class World:
         self.made_with = self.stream.partitions
         self.delivered: list[Delivered] = []
         self.held = False
+        self._sent: dict[int, tuple[Visible, bool]] = {}
 
     @property
     def stream(self) -> Stream:
@@ -117,8 +118,10 @@ class World:
 
     def _deliver(self, happened: Event) -> None:
         partition = crc32(happened.key.encode()) % self.stream.partitions
-        poison = self.rng.random() < self.traits.poison
-        record = corrupted(self.rng, happened) if poison else happened.record()
+        if happened.at not in self._sent:
+            poison = self.rng.random() < self.traits.poison
+            self._sent[happened.at] = corrupted(self.rng, happened) if poison else happened.record(), poison
+        record, poison = self._sent[happened.at]  # what is sent again is the same, byte for byte
         offset = self._write(partition, record)
         if happened.operation == "d" and self.rng.random() < 0.5:
             self._write(partition, tombstone(happened.key))
