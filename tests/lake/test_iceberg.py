@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
@@ -16,12 +15,6 @@ from tests.lake.contract import LakeTableContract, MergeContract, Tables
 
 class _Sql:
     kind: Kind
-
-    @pytest.fixture
-    def catalog(self, tmp_path: Path) -> Iterator[SqlCatalog]:
-        made = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/wh")
-        yield made
-        made.close()
 
     @pytest.fixture
     def tables(self, catalog: SqlCatalog) -> Tables:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,13 +19,6 @@ from tests.lake.contract import add, apply, content, keys
 from tests.lake.rows import STREAM, fitted, row
 
 NAME = ("shop", "orders")
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
-    made = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
-    yield made
-    made.close()
 
 
 def files(folder: Path) -> set[str]:

@@ -23,6 +23,7 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Handle, Records, Stopped
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream
 from cdc_platform.core.ports import LakeTable, Log, LogReader
+from tests.lake.through import Through
 
 T = TypeVar("T")
 
@@ -76,22 +77,15 @@ class Faults:
                 self.rival()
 
 
-class FaultyTable:
+class FaultyTable(Through):
     """A lake table behind a plan of faults. ``name``: of the table, in what happened. ``made``: told of every
     version that was committed through here."""
 
     def __init__(self, name: str, table: LakeTable, faults: Faults, made: Callable[[str, int], None]) -> None:
         self._name = name
-        self._table = table
+        super().__init__(table)
         self._faults = faults
         self._made = made
-
-    @property
-    def uri(self) -> str:
-        return self._table.uri
-
-    def exists(self) -> bool:
-        return self._table.exists()
 
     def open(self, stream: Stream) -> Handle:
         return self._call("open", lambda: self._table.open(stream))
