@@ -19,12 +19,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError, RESTError
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
-from sqlalchemy.exc import SQLAlchemyError
 
 from cdc_platform.core.columns import INGESTED, KEY, OFFSET, PARTITION
 from cdc_platform.core.errors import Transient
@@ -41,6 +40,7 @@ from cdc_platform.core.history import (
 )
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.iceberg.arrow import from_file
+from cdc_platform.lake.iceberg.failures import UNREACHABLE
 
 _ROW: Final = [KEY, PARTITION, OFFSET, INGESTED]
 
@@ -132,7 +132,7 @@ class IcebergHistory:
     def _table(self) -> Table:
         try:
             return self._catalog.load_table(self._identifier)
-        except (NoSuchTableError, OSError, SQLAlchemyError, RESTError) as error:
+        except (NoSuchTableError, *UNREACHABLE) as error:
             raise Transient(
                 f"the Iceberg table could not be loaded: {_short(error)}",
                 where=self.uri,

@@ -26,20 +26,19 @@ from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
     NoSuchTableError,
-    RESTError,
     TableAlreadyExistsError,
-    ValidationException,
 )
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table, Transaction
 from pyiceberg.table.metadata import TableMetadataV1
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle, Kind
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
+from cdc_platform.lake.iceberg.failures import OVERTAKEN, UNREACHABLE
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
 from cdc_platform.lake.selection import within
@@ -198,9 +197,9 @@ class IcebergLakeTable:
     def _answering(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (CommitFailedException, ValidationException) as error:
+        except OVERTAKEN as error:
             raise Conflict(f"another writer committed first ({error})", where=self.uri) from error
-        except (OSError, SQLAlchemyError, RESTError) as error:
+        except UNREACHABLE as error:
             raise Transient(
                 f"the Iceberg table {what}: {type(error).__name__}: {error}",
                 where=self.uri,

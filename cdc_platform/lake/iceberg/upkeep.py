@@ -19,17 +19,16 @@ from datetime import datetime
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException, RESTError, ValidationException
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
-from sqlalchemy.exc import SQLAlchemyError
 
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.sizes import LARGE_ROW_BYTES
+from cdc_platform.lake.iceberg.failures import OVERTAKEN, UNREACHABLE
 from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
 from cdc_platform.lake.upkeep import FILE_BYTES, FILE_MEMORY_BYTES, Compacted
 
@@ -146,9 +145,9 @@ def _named(identifier: Identifier) -> Iterator[None]:
     where = ".".join(identifier)
     try:
         yield
-    except (CommitFailedException, ValidationException) as error:
+    except OVERTAKEN as error:
         raise Conflict(f"a writer committed meanwhile ({error})", where=where) from error
-    except (OSError, SQLAlchemyError, RESTError) as error:
+    except UNREACHABLE as error:
         raise Transient(
             f"the table could not be kept up: {type(error).__name__}: {error}",
             where=where,
