@@ -17,7 +17,7 @@ from deltalake import write_deltalake
 from bench.measure import tell, timed
 from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.platform import utc_now
 from cdc_platform.replicate import Drain, Failure, Replica, Until
 

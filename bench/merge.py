@@ -16,7 +16,7 @@ from bench.measure import tell, timed
 from cdc_platform.core import columns
 from cdc_platform.core.model import Kind, Limits
 from cdc_platform.core.offsets import Range, Stream
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.platform import utc_now
 from cdc_platform.replicate import Replica, merge_changes
 

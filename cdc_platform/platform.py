@@ -9,7 +9,9 @@ import os
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 import jinja2
 import yaml
@@ -21,15 +23,16 @@ from cdc_platform.connect.collections import KnownCollections, identities
 from cdc_platform.connect.deploy import deploy
 from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Contents, Format, Kind
 from cdc_platform.core.offsets import Stream
-from cdc_platform.core.ports import Log, Probe, no_probe
+from cdc_platform.core.ports import Lake, Log, Probe, StoredTable, TableName, no_probe
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.discover import discover, with_found
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.history import DeltaHistory
+from cdc_platform.lake.delta.lake import DeltaLake
+from cdc_platform.lake.iceberg.catalog import configured, embedded
+from cdc_platform.lake.iceberg.lake import IcebergLake
 from cdc_platform.prove import Subject
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
@@ -46,17 +49,38 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def lake_table(settings: Settings, source: Source, collection: str, kind: Kind) -> DeltaLakeTable:
-    """``<lake root>/delta/<source>/<collection>`` and, beside it, ``<collection>_changes``."""
-    name = collection if kind is Kind.CURRENT else f"{collection}_changes"
-    path = settings.lake_root.absolute() / "delta" / source.name / name
-    return DeltaLakeTable(path, kind, source.partitioned_by(collection, kind))
+def lake_of(settings: Settings, stored: Format) -> Lake:
+    """All tables of one format."""
+    root = settings.lake_root.absolute()
+    match stored:
+        case Format.DELTA:
+            return DeltaLake(root)
+        case Format.ICEBERG:
+            name = settings.iceberg_catalog
+            return IcebergLake(partial(configured, name) if name else partial(embedded, root), utc_now)
+    assert_never(stored)
 
 
-def letters_table(settings: Settings, source: Source, collection: str) -> DeltaLakeTable:
-    """``<collection>_deadletters``, beside the lake tables; made with the first letter."""
-    path = settings.lake_root.absolute() / "delta" / source.name / f"{collection}_deadletters"
-    return DeltaLakeTable(path, "dead_letters")
+def table_name(source: Source, collection: str, contents: Contents) -> TableName:
+    """``<collection>`` for the current state, ``<collection>_changes``, ``<collection>_deadletters``."""
+    suffix = {Kind.CURRENT: "", Kind.CHANGELOG: "_changes", "dead_letters": "_deadletters"}[contents]
+    return source.name, f"{collection}{suffix}"
+
+
+def lake_table(
+    settings: Settings, source: Source, collection: str, kind: Kind, stored: Format = Format.DELTA
+) -> StoredTable:
+    """The changelog or the current state of a collection, in one format."""
+    name = table_name(source, collection, kind)
+    return lake_of(settings, stored).table(name, kind, source.partitioned_by(collection, kind))
+
+
+def letters_table(
+    settings: Settings, source: Source, collection: str, stored: Format = Format.DELTA
+) -> StoredTable:
+    """Beside the lake tables; made with the first letter."""
+    name = table_name(source, collection, "dead_letters")
+    return lake_of(settings, stored).table(name, "dead_letters")
 
 
 def replica(
@@ -65,13 +89,15 @@ def replica(
     collection: str,
     stream: Stream,
     kinds: frozenset[Kind] = frozenset(Kind),
+    stored: Format = Format.DELTA,
 ) -> Replica:
     return Replica(
         name=collection,
         stream=stream,
-        changelog=lake_table(settings, source, collection, Kind.CHANGELOG),
-        current=lake_table(settings, source, collection, Kind.CURRENT),
-        letters=letters_table(settings, source, collection),
+        changelog=lake_table(settings, source, collection, Kind.CHANGELOG, stored),
+        current=lake_table(settings, source, collection, Kind.CURRENT, stored),
+        letters=letters_table(settings, source, collection, stored),
+        format=stored,
         now=utc_now,
         limits=source.limits,
         values=source.values,
@@ -138,10 +164,12 @@ def subject(source: Source, replica: Replica, log: Log, client: MongoClient[Docu
     )
 
 
-def place(settings: Settings, source: Source, collection: str, kind: Kind) -> Place:
+def place(
+    settings: Settings, source: Source, collection: str, kind: Kind, stored: Format = Format.DELTA
+) -> Place:
     """A lake table and its past, for the checks that look at the lake alone."""
-    table = lake_table(settings, source, collection, kind)
-    return Place(table, DeltaHistory(Path(table.uri)))
+    table = lake_table(settings, source, collection, kind, stored)
+    return Place(table, lake_of(settings, stored).history(table_name(source, collection, kind)))
 
 
 def notes(settings: Settings, source: Source, collection: str) -> Notes:

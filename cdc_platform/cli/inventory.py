@@ -19,7 +19,7 @@ from cdc_platform.core.offsets import Offsets, Stream, lag
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.core.ports import StoredTable
 from cdc_platform.platform import lake_table
 
 PATIENCE: Final = 5.0
@@ -97,7 +97,7 @@ def _tables(settings: Settings, sources: Sequence[Source], topics: _Topics) -> I
                 yield _state(source, name, kind, lake_table(settings, source, name, kind), topics)
 
 
-def _state(source: Source, name: str, kind: Kind, table: DeltaLakeTable, topics: _Topics) -> TableState:
+def _state(source: Source, name: str, kind: Kind, table: StoredTable, topics: _Topics) -> TableState:
     stream, ends = topics.streams.get(source.topic(name)), topics.ends.get(source.topic(name))
     if not table.exists():
         behind = None if ends is None else lag({}, ends)
@@ -121,7 +121,7 @@ def _state(source: Source, name: str, kind: Kind, table: DeltaLakeTable, topics:
     )
 
 
-def _from_history(table: DeltaLakeTable) -> dict[int, int]:
+def _from_history(table: StoredTable) -> dict[int, int]:
     """Offsets as the commits tell them. Slower than the transactions, which need the topic's identity."""
     ends = table.commits().group_by("partition").agg(pl.col("end").max())
     return dict(ends.select("partition", "end").iter_rows())

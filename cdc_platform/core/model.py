@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,17 @@ class Kind(StrEnum):
 
     CHANGELOG = "changelog"
     CURRENT = "current"
+
+
+Contents = Kind | Literal["dead_letters"]
+"""What a lake table holds."""
+
+
+class Format(StrEnum):
+    """How the lake's tables are stored."""
+
+    DELTA = "delta"
+    ICEBERG = "iceberg"
 
 
 class Policy(StrEnum):
@@ -148,3 +160,11 @@ class Receipt:
     lag: Lag | None = None
     added: tuple[str, ...] = ()
     dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Files of one table before and after its compaction."""
+
+    files_before: int
+    files_after: int

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import polars as pl
 
-from cdc_platform.core.model import Handle, Records, Stopped
+from cdc_platform.core.history import History
+from cdc_platform.core.model import Compacted, Contents, Format, Handle, Records, Stopped
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream
 
 Probe = Callable[[str], None]
@@ -111,4 +112,54 @@ class LakeTable(Protocol):
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
         """The rows at the handle's version; only those whose Kafka offset lies in ``ranges`` if given."""
+        ...
+
+
+class StoredTable(LakeTable, Protocol):
+    """A table of a lake that others than its writers look at."""
+
+    def snapshot(self) -> tuple[Handle, int]:
+        """The newest version for looking at, whatever topic fills it, and its rows, by its metadata."""
+        ...
+
+    def rows(self) -> pl.LazyFrame:
+        """All rows of the newest version."""
+        ...
+
+    def commits(self) -> pl.DataFrame:
+        """When each offset range was committed: committed_at, and partition, start, end of the range.
+
+        As far back as the table remembers.
+        """
+        ...
+
+
+TableName = tuple[str, str]
+"""The source's name and the table's: ``("shop", "orders_changes")``."""
+
+
+class Lake(Protocol):
+    """All tables of one format."""
+
+    @property
+    def format(self) -> Format: ...
+
+    def table(self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()) -> StoredTable: ...
+
+    def history(self, name: TableName) -> History: ...
+
+    def compact(self, name: TableName) -> Compacted:
+        """Make few large files of many small ones; those of large rows stay as they are.
+
+        Raises Conflict if a writer was in the way, Transient if the table cannot be read or written.
+        """
+        ...
+
+    def clean(self, name: TableName, hours: float) -> int:
+        """Remove what no version of the last ``hours`` needs; returns the number of files. Raises as
+        ``compact``.
+
+        Files of writers that were killed before their commit go as well, once they are that old: younger ones
+        may belong to a commit that is under way.
+        """
         ...

@@ -18,6 +18,11 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:28083", pattern="^https?://", description="Kafka Connect's REST address."
     )
     lake_root: Path = Field(default=Path(".cdc/lake"), description="Folder that holds the lake tables.")
+    iceberg_catalog: str = Field(
+        default="",
+        description="Name of the Iceberg catalog in pyiceberg's own configuration (.pyiceberg.yaml or "
+        "PYICEBERG_CATALOG__<NAME>__URI). Without it an embedded one in the lake's folder is used.",
+    )
     state_dir: Path = Field(default=Path(".cdc"), description="Folder for locks and the local stack.")
     run_seconds: float = Field(
         default=600, gt=0, description="Seconds a staying run drains before its successor."

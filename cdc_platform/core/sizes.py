@@ -17,3 +17,9 @@ MAX_RECORD_BYTES: Final = 96 * 2**20
 text inside JSON text there: 16 MB of plain text stay that, of 64-bit integers become 45 MB, of quotation
 marks 64 MB; of nothing but control characters 112 MB, which is refused. More cannot be: Kafka brokers close
 the connection over a request of 100 MiB (socket.request.max.bytes), and its producer then tries for ever."""
+
+FILE_BYTES: Final = 64 * 2**20
+"""Size of a file that compaction aims at: a merge rewrites whole files, so larger ones make merges dearer."""
+
+FILE_MEMORY_BYTES: Final = 256 * 2**20
+"""Size in memory that it stays below: a merge holds whole files, about three times (deltalake 1.6)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
-from zoneinfo import available_timezones
 
 import polars as pl
 from pydantic import (
@@ -21,11 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from cdc_platform.core.cron import Cron
 from cdc_platform.core.declared import column_type
-from cdc_platform.core.model import Kind, Limits, Policy
+from cdc_platform.core.model import Format, Kind, Limits, Policy
 from cdc_platform.core.partitioning import Folder, PartitionBy
 from cdc_platform.core.pattern import Carried, Glob, is_glob, matches
+from cdc_platform.core.upkeep import Retention, Schedules
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -88,59 +87,6 @@ Owner = Annotated[str, StringConstraints(pattern=r"^(team:[A-Za-z0-9_-]+|[^@\s]+
 """As Dagster shows it: a person's e-mail address or a team."""
 
 
-class Schedules(BaseModel):
-    """When a source's upkeep runs, each as a cron expression; ``null`` leaves one out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    compact: Annotated[Cron | None, Field(description="When many small files of each table become few.")] = (
-        "17 * * * *"
-    )
-    vacuum: Annotated[
-        Cron | None, Field(description="When files go that no version within retention.files_hours needs.")
-    ] = "41 2 * * *"
-    verify: Annotated[
-        Cron | None, Field(description="When the lake is proven against the source, which is read in full.")
-    ] = "11 4 * * *"
-    reconcile: Annotated[
-        Cron | None,
-        Field(
-            description="When rows are deleted that the source has no more: deletes that were never "
-            "streamed leave them. Only if it is declared; the check `content` names such rows."
-        ),
-    ] = None
-    retention: Annotated[Cron | None, Field(description="When old runs leave Dagster's event log.")] = (
-        "47 * * * *"
-    )
-    timezone: Annotated[str, Field(description="Time zone of the above, by its IANA name.")] = "UTC"
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_is_known(cls, name: str) -> str:
-        if name != "UTC" and name not in available_timezones():
-            raise ValueError(f"{name} is no time zone; one is, for example, Europe/Berlin")
-        return name
-
-
-class Retention(BaseModel):
-    """How long what is no longer needed stays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    files_hours: Annotated[
-        int,
-        Field(
-            ge=1, description="Hours that files of older table versions stay, for readers and time travel."
-        ),
-    ] = 168
-    runs_hours: Annotated[
-        int, Field(ge=1, description="Hours that ended runs stay in Dagster, with their events.")
-    ] = 72
-    runs_kept: Annotated[
-        int, Field(ge=1, description="Newest ended runs of each job that stay however old they are.")
-    ] = 25
-
-
 class Source(BaseModel):
     """One MongoDB database whose collections are captured.
 
@@ -197,6 +143,17 @@ class Source(BaseModel):
     ] = ()
     schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
     retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()
+    formats: Annotated[
+        tuple[Format, ...],
+        Field(
+            min_length=1,
+            description="Formats of the lake tables: delta, iceberg, or both, which are filled by one read.",
+        ),
+    ] = (Format.DELTA,)
+    collection_formats: Annotated[
+        Mapping[Carried, tuple[Format, ...]],
+        Field(description="The same for single collections, in place of formats: {orders: [iceberg]}."),
+    ] = {}
     partition_by: Annotated[
         PartitionBy, Field(description="Columns that the lake tables are partitioned by when they are made.")
     ] = PartitionBy()
@@ -235,12 +192,11 @@ class Source(BaseModel):
         return names
 
     @model_validator(mode="after")
-    def _partitioned_collections_are_captured(self) -> Source:
-        named = self.partition_collections_by.keys() - set(self.collections)
-        if unknown := sorted(name for name in named if not matches(self.globs, name)):
-            raise ValueError(
-                f"partition_collections_by names what is no collection here: {', '.join(unknown)}"
-            )
+    def _single_collections_are_captured(self) -> Source:
+        for field in ("partition_collections_by", "collection_formats"):
+            named = getattr(self, field).keys() - set(self.collections)
+            if unknown := sorted(name for name in named if not matches(self.globs, name)):
+                raise ValueError(f"{field} names what is no collection here: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")
@@ -248,6 +204,15 @@ class Source(BaseModel):
         if unknown := sorted(self.columns.keys() - set(self.collections)):
             raise ValueError(f"columns names what is no collection here: {', '.join(unknown)}")
         return self
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_are_distinct(cls, formats: tuple[Format, ...]) -> tuple[Format, ...]:
+        return tuple(dict.fromkeys(formats))
+
+    def formats_of(self, collection: str) -> tuple[Format, ...]:
+        """Formats that a collection's lake tables are stored in."""
+        return self.collection_formats.get(collection, self.formats)
 
     def declared(self, collection: str) -> pl.Schema:
         """Columns that the collection's changelog has from the beginning, by their logical types."""

@@ -13,7 +13,7 @@ from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.lake.upkeep import compact, vacuum
+from cdc_platform.lake.delta.upkeep import compact, vacuum
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
 from cdc_platform.orchestrate.tables import Part, Tables, one_by_one
 from cdc_platform.platform import lake_table

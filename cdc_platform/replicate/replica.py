@@ -10,7 +10,7 @@ import polars as pl
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cdc_platform.core.errors import SchemaRefused, Transient
-from cdc_platform.core.model import Handle, Kind, Limits, Policy
+from cdc_platform.core.model import Format, Handle, Kind, Limits, Policy
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Probe, no_probe
 from cdc_platform.core.schema import compare
@@ -21,7 +21,7 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One source table, its two lake tables and its dead letters.
+    """One source table, its two lake tables and its dead letters, all in one format.
 
     ``now``: the wall clock, in UTC. ``declared``: columns that the changelog has from the beginning.
     ``kinds``: which of the tables to write. ``values``: what becomes of a
@@ -38,6 +38,7 @@ class Replica:
     values: Policy = Policy.JSON
     declared: pl.Schema = field(default_factory=pl.Schema)
     kinds: frozenset[Kind] = frozenset(Kind)
+    format: Format = Format.DELTA
     probe: Probe = no_probe
     retrying: Retrying = field(
         default_factory=lambda: Retrying(

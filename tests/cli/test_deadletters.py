@@ -11,7 +11,7 @@ import pytest
 from cdc_platform.core.model import Policy
 from cdc_platform.core.offsets import Range
 from cdc_platform.decode.mongodb import decode
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.replicate.letters import keep_letters
 from tests.cli.calling import cdc, document
 from tests.cli.conftest import Nowhere

@@ -17,8 +17,8 @@ from cdc_platform.core.columns import KEY, UPDATE
 from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
-from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.upkeep import compact, vacuum
+from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.lake.delta.upkeep import compact, vacuum
 from cdc_platform.replicate import Drain, Failure, Outcome, Replica, Until
 from tests.lake.rows import STREAM, fitted, row
 from tests.replicate.events import created

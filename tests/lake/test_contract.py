@@ -16,7 +16,7 @@ from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.core.ports import LakeTable
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.memory import MemoryTable
 from tests.lake.contract import LakeTableContract, MergeContract, Tables, add, apply, content, keys
 from tests.lake.rows import STREAM, Row, fitted, row

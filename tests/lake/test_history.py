@@ -13,9 +13,9 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import CHANGE, COMMIT, Damaged, Forgotten
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import RANGES, Range, Stream, describe
-from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.history import DeltaHistory
-from cdc_platform.lake.upkeep import compact, vacuum
+from cdc_platform.lake.delta.history import DeltaHistory
+from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.lake.delta.upkeep import compact, vacuum
 from tests.lake.rows import frame, row
 
 STREAM = Stream("cluster", "topic", "id", 1)

@@ -18,7 +18,7 @@ class _Sql:
 
     @pytest.fixture
     def tables(self, catalog: SqlCatalog) -> Tables:
-        return lambda: IcebergLakeTable(catalog, ("shop", "orders"), self.kind)
+        return lambda: IcebergLakeTable(lambda: catalog, ("shop", "orders"), self.kind)
 
     def info(self, table: LakeTable) -> Mapping[str, str]:
         assert isinstance(table, IcebergLakeTable)

@@ -25,12 +25,12 @@ NAME = ("shop", "orders")
 
 @pytest.fixture
 def current(catalog: SqlCatalog) -> IcebergLakeTable:
-    return IcebergLakeTable(catalog, NAME, Kind.CURRENT)
+    return IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
 
 
 @pytest.fixture
 def history(catalog: SqlCatalog) -> IcebergHistory:
-    return IcebergHistory(catalog, NAME)
+    return IcebergHistory(lambda: catalog, NAME)
 
 
 def changed(history: IcebergHistory, after: int, upto: int) -> list[tuple[int, str, str, int | None]]:
@@ -108,11 +108,11 @@ def test_a_file_that_is_damaged_or_missing_is_named(
 
 
 def test_a_table_made_anew_has_another_identity(catalog: SqlCatalog, history: IcebergHistory) -> None:
-    IcebergLakeTable(catalog, NAME, Kind.CURRENT).open(STREAM)
+    IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT).open(STREAM)
     first = history.identity()
     assert history.identity() == first
     catalog.drop_table(NAME)
-    IcebergLakeTable(catalog, NAME, Kind.CURRENT).open(STREAM)
+    IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT).open(STREAM)
     assert history.identity() != first
 
 

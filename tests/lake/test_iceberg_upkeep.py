@@ -33,7 +33,7 @@ def now() -> datetime:
 def test_a_compaction_makes_one_file_a_partition_and_keeps_rows_and_offsets(
     catalog: SqlCatalog, partition_by: tuple[str, ...]
 ) -> None:
-    table = IcebergLakeTable(catalog, NAME, Kind.CHANGELOG, partition_by)
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CHANGELOG, partition_by)
     for n in range(6):
         handle = table.open(STREAM)
         rows = [row(n % 2, n, f"k{n}", items=[{"sku": "s"}] if n != 1 else None, **{"a.b": n})]
@@ -52,7 +52,7 @@ def test_a_compaction_makes_one_file_a_partition_and_keeps_rows_and_offsets(
 
 
 def test_a_writer_that_loses_to_a_compaction_opens_the_table_again(catalog: SqlCatalog) -> None:
-    table = IcebergLakeTable(catalog, NAME, Kind.CURRENT)
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
     for n in range(3):
         apply(table, [row(0, n, f"k{n}")], {0: Range(n, n + 1)})
     late = table.open(STREAM)
@@ -66,7 +66,7 @@ def test_a_writer_that_loses_to_a_compaction_opens_the_table_again(catalog: SqlC
 def test_an_expiry_removes_the_files_that_only_old_snapshots_need(
     catalog: SqlCatalog, tmp_path: Path
 ) -> None:
-    table = IcebergLakeTable(catalog, NAME, Kind.CURRENT)
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
     for n in range(5):
         apply(table, [row(0, n, "k", UPDATE, v=n), row(0, n, f"k{n}")], {0: Range(n, n + 1)})
     compact(catalog, NAME)
@@ -84,7 +84,7 @@ def test_an_expiry_removes_the_files_that_only_old_snapshots_need(
 
 
 def test_files_of_killed_writers_go_when_they_are_old(catalog: SqlCatalog, tmp_path: Path) -> None:
-    table = IcebergLakeTable(catalog, NAME, Kind.CHANGELOG)
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CHANGELOG)
     add(table, [row(0, 0, "a")], {0: Range(0, 1)})
     known = files(tmp_path)
     data = tmp_path / "shop" / "orders" / "data"
@@ -101,7 +101,7 @@ def test_files_of_killed_writers_go_when_they_are_old(catalog: SqlCatalog, tmp_p
 
 
 def test_the_metadata_stays_small_after_many_commits(catalog: SqlCatalog, tmp_path: Path) -> None:
-    table = IcebergLakeTable(catalog, NAME, Kind.CHANGELOG)
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CHANGELOG)
     for n in range(60):
         add(table, [row(0, n, f"k{n}")], {0: Range(n, n + 1)})
     metadata = tmp_path / "shop" / "orders" / "metadata"

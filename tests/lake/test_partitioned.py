@@ -15,8 +15,8 @@ from cdc_platform.core.columns import DELETE, INGESTED_ON, KEY, METADATA, OFFSET
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
-from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.upkeep import compact, vacuum
+from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.lake.delta.upkeep import compact, vacuum
 from tests.lake.contract import MergeContract, Tables, add, apply, content
 from tests.lake.rows import STREAM, Row, row
 from tests.lake.test_contract import DeltaContract, replayed

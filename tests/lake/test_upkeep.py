@@ -13,8 +13,8 @@ from deltalake import DeltaTable
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range, Stream
-from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.upkeep import compact, vacuum
+from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.lake.delta.upkeep import compact, vacuum
 from tests.lake.rows import frame, row
 
 STREAM = Stream("cluster", "topic", "id", 1)

@@ -10,7 +10,7 @@ import pytest
 from cdc_platform.core.columns import KEY, PARTITION
 from cdc_platform.core.model import Kind
 from cdc_platform.core.ports import LakeTable
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import merge_changes, replicate
 from tests.replicate.events import event

@@ -42,7 +42,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from cdc_platform.core.model import Kind
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from tests.simulation.controls import CONTROLS
 from tests.simulation.faults import Fault
@@ -108,7 +108,7 @@ def test_the_invariants_hold_in_iceberg(seed: int, tmp_path: Path) -> None:
 
     def in_catalog(name: str) -> IcebergLakeTable:
         kind = "dead_letters" if name == "letters" else Kind(name)
-        return IcebergLakeTable(catalog, ("shop", name), kind)
+        return IcebergLakeTable(lambda: catalog, ("shop", name), kind)
 
     run(seed, Parts(tables=in_catalog))
     catalog.close()

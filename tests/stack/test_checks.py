@@ -22,7 +22,7 @@ from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import connector_config
 from cdc_platform.core.model import Kind, Limits
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.upkeep import compact
+from cdc_platform.lake.delta.upkeep import compact
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import lake_table, replicas
 from cdc_platform.replicate import Drain, Until

@@ -64,8 +64,8 @@ def test_inserts_updates_deletes_and_new_fields_arrive_and_the_proof_passes(
     [given] = replicas(lake.settings, source, log, {"orders": frozenset(Kind)})
     replica = dataclasses.replace(
         given,
-        changelog=IcebergLakeTable(catalog, (NAMESPACE, "orders_changes"), Kind.CHANGELOG),
-        current=IcebergLakeTable(catalog, (NAMESPACE, "orders"), Kind.CURRENT),
+        changelog=IcebergLakeTable(lambda: catalog, (NAMESPACE, "orders_changes"), Kind.CHANGELOG),
+        current=IcebergLakeTable(lambda: catalog, (NAMESPACE, "orders"), Kind.CURRENT),
     )
     orders, topic = mongo[source.database].orders, source.topic("orders")
     orders.insert_many(

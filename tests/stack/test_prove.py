@@ -28,7 +28,7 @@ from cdc_platform.core.model import Kind, Stopped
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.local.stack import Endpoints, Stack
 from cdc_platform.prove import Subject, prove
 from cdc_platform.replicate import Replica, replicate

@@ -22,7 +22,7 @@ from pymongo.database import Database
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
-from cdc_platform.lake.upkeep import compact
+from cdc_platform.lake.delta.upkeep import compact
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import lake_table
 from cdc_platform.replicate import Failure

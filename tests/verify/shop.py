@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Stream
-from cdc_platform.lake.delta import DeltaLakeTable
-from cdc_platform.lake.history import DeltaHistory
+from cdc_platform.lake.delta.history import DeltaHistory
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.replicate import replicate
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.integrity import cdf_integrity

@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 
 from cdc_platform.core.columns import KEY, OFFSET, PARTITION
 from cdc_platform.core.model import Kind
-from cdc_platform.lake.upkeep import compact
+from cdc_platform.lake.delta.upkeep import compact
 from cdc_platform.verify.complete import Topic, offsets_complete
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.verdict import Cause, Verdict

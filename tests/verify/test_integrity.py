@@ -10,7 +10,7 @@ from deltalake import write_deltalake
 
 from cdc_platform.core.columns import INGESTED_ON, KEY, OFFSET, OPERATION, PARTITION
 from cdc_platform.core.model import Kind
-from cdc_platform.lake.upkeep import compact, vacuum
+from cdc_platform.lake.delta.upkeep import compact, vacuum
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.verdict import Cause, Verdict
 from tests.replicate.events import created, deleted, updated

@@ -10,7 +10,7 @@ from deltalake import write_deltalake
 
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.model import Kind
-from cdc_platform.lake.delta import DeltaLakeTable
+from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.replicate import append_changes
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.schema import schema_consistent

@@ -38,7 +38,7 @@ from pyiceberg.typedef import Record
 from cdc_platform.core.columns import KEY, OFFSET, PARTITION
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.offsets import Ranges
-from cdc_platform.lake.files import in_memory
+from cdc_platform.lake.delta.files import in_memory
 from cdc_platform.lake.iceberg.arrow import from_file, to_file
 
 # Pydantic models, which take positional arguments that their types do not tell.

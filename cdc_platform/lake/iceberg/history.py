@@ -10,7 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -48,13 +48,13 @@ _ROW: Final = [KEY, PARTITION, OFFSET, INGESTED]
 class IcebergHistory:
     """Of one table of a catalog. Keeps no state."""
 
-    def __init__(self, catalog: Catalog, identifier: tuple[str, ...]) -> None:
+    def __init__(self, catalog: Callable[[], Catalog], identifier: tuple[str, ...]) -> None:
         self._catalog = catalog
         self._identifier = identifier
 
     @property
     def uri(self) -> str:
-        return f"{self._catalog.name}:{'.'.join(self._identifier)}"
+        return f"iceberg:{'.'.join(self._identifier)}"
 
     def identity(self) -> str:
         return str(self._table().metadata.table_uuid)
@@ -131,7 +131,7 @@ class IcebergHistory:
 
     def _table(self) -> Table:
         try:
-            return self._catalog.load_table(self._identifier)
+            return self._catalog().load_table(self._identifier)
         except (NoSuchTableError, *UNREACHABLE) as error:
             raise Transient(
                 f"the Iceberg table could not be loaded: {_short(error)}",

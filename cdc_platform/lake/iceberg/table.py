@@ -13,12 +13,10 @@ Invariants (measured on pyiceberg 0.12; the contract suite pins them)
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Literal
 
-import orjson
 import polars as pl
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -34,28 +32,25 @@ from pyiceberg.table.metadata import TableMetadataV1
 from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
-from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
+from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.logical import stored
-from cdc_platform.core.model import Handle, Kind
+from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
 from cdc_platform.lake.iceberg.failures import OVERTAKEN, UNREACHABLE
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
+from cdc_platform.lake.iceberg.properties import (
+    OFFSETS,
+    PARTITIONS,
+    POSITIONS,
+    commits_of,
+    made_for,
+    numbers,
+    require_ours,
+    require_own_offsets,
+    text,
+)
 from cdc_platform.lake.selection import within
-
-RETRIES: Final = "commit.retry.num-retries"
-STREAM: Final = "cdc.stream"
-PARTITIONS: Final = "cdc.partitions"
-OFFSETS: Final = "cdc.offsets"
-POSITIONS: Final = "cdc.positions"
-
-_PROPERTIES: Final = {
-    RETRIES: "0",
-    "format-version": "2",
-    "write.target-file-size-bytes": str(128 * 2**20),
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-}
 
 
 class IcebergLakeTable:
@@ -63,13 +58,13 @@ class IcebergLakeTable:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: Callable[[], Catalog],
         identifier: tuple[str, ...],
-        kind: Kind | Literal["dead_letters"],
+        kind: Contents,
         partition_by: Sequence[str] = (),
     ) -> None:
-        """``partition_by``: columns of METADATA to partition a table by that is made; one that is there must
-        be partitioned so already."""
+        """``catalog``: opens it, or gives it if it is open. ``partition_by``: columns of METADATA to partition
+        a table by that is made; one that is there must be partitioned so already."""
         self._catalog = catalog
         self._identifier = identifier
         self._kind = kind
@@ -77,19 +72,19 @@ class IcebergLakeTable:
 
     @property
     def uri(self) -> str:
-        return f"{self._catalog.name}:{'.'.join(self._identifier)}"
+        return f"iceberg:{'.'.join(self._identifier)}"
 
     def exists(self) -> bool:
-        return self._catalog.table_exists(self._identifier)
+        return self._catalog().table_exists(self._identifier)
 
     def open(self, stream: Stream) -> Handle:
         with self._answering("could not be loaded"):
             try:
-                table = self._catalog.load_table(self._identifier)
+                table = self._catalog().load_table(self._identifier)
             except NoSuchTableError:
                 table = self._create(stream)
-        self._require_ours(table, stream)
-        self._require_own_offsets(table)
+        require_ours(table, stream, self._partition_by, where=self.uri)
+        require_own_offsets(table, where=self.uri)
         return self._handle(table, stream)
 
     def append(
@@ -118,45 +113,58 @@ class IcebergLakeTable:
         return row_bytes(self._opened(handle).base, ranges)
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
-        base = self._opened(handle).base
-        if (snapshot := base.current_snapshot()) is None:
-            return pl.LazyFrame(schema=handle.schema)
-        rows = pl.scan_iceberg(base, snapshot_id=snapshot.snapshot_id).select(*handle.schema)
+        rows = _rows(self._opened(handle).base)
         return rows if ranges is None else rows.filter(within(ranges))
+
+    def snapshot(self) -> tuple[Handle, int]:
+        with self._answering("could not be loaded"):
+            table = self._catalog().load_table(self._identifier)
+        columns = pl.Schema(schema_to_pyarrow(table.schema()))
+        newest = table.current_snapshot()
+        summary = newest.summary.additional_properties if newest and newest.summary else {}
+        handle = Handle(_version(table), columns, {}, logical(table.schema(), columns), 0)
+        return handle, int(summary.get("total-records", 0))
+
+    def rows(self) -> pl.LazyFrame:
+        with self._answering("could not be loaded"):
+            return _rows(self._catalog().load_table(self._identifier))
+
+    def commits(self) -> pl.DataFrame:
+        with self._answering("could not be loaded"):
+            return commits_of(self._catalog().load_table(self._identifier))
 
     def newest_info(self) -> Mapping[str, str]:
         """What the newest commit carried."""
-        snapshot = self._catalog.load_table(self._identifier).current_snapshot()
+        snapshot = self._catalog().load_table(self._identifier).current_snapshot()
         return snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
 
     def _create(self, stream: Stream) -> Table:
         columns = DEAD_LETTERS if self._kind == "dead_letters" else METADATA
         schema = documented(stored(pl.DataFrame(schema=columns)).schema)
-        properties = {**_PROPERTIES, STREAM: stream.identity, PARTITIONS: str(stream.partitions)}
+        properties = made_for(stream)
         # Of two creators at once one is refused: by the catalog, or by the database below it.
         with suppress(NamespaceAlreadyExistsError, IntegrityError):
-            self._catalog.create_namespace_if_not_exists(self._identifier[:-1])
+            self._catalog().create_namespace_if_not_exists(self._identifier[:-1])
         with (
             suppress(TableAlreadyExistsError, CommitFailedException, IntegrityError),
-            self._catalog.create_table_transaction(
+            self._catalog().create_table_transaction(
                 self._identifier, schema, properties=properties
             ) as transaction,
             transaction.update_spec() as spec,
         ):
             for name in self._partition_by:
                 spec.add_identity(name)
-        return self._catalog.load_table(self._identifier)
+        return self._catalog().load_table(self._identifier)
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
         columns = pl.Schema(schema_to_pyarrow(table.schema()))
-        known = int(table.properties[PARTITIONS])
         return Handle(
             _version(table),
             columns,
-            _numbers(table.properties, OFFSETS),
+            numbers(table, OFFSETS),
             logical(table.schema(), columns),
-            known,
-            _numbers(table.properties, POSITIONS),
+            int(table.properties[PARTITIONS]),
+            numbers(table, POSITIONS),
             _Opened(table, copy.copy(table), stream),
         )
 
@@ -179,8 +187,8 @@ class IcebergLakeTable:
         if opened.used:
             raise Conflict("this handle has made its commit already", where=self.uri)
         moved = {
-            OFFSETS: _text({**handle.offsets, **ends_of(advance)}),
-            POSITIONS: _text({**handle.positions, **positions}),
+            OFFSETS: text({**handle.offsets, **ends_of(advance)}),
+            POSITIONS: text({**handle.positions, **positions}),
         }
         arrow = stored(rows)
         with (
@@ -206,42 +214,6 @@ class IcebergLakeTable:
                 remedy="check the catalog and the store; nothing is lost, the table's own offsets say "
                 "where to go on",
             ) from error
-
-    def _require_ours(self, table: Table, stream: Stream) -> None:
-        retries, owner = table.properties.get(RETRIES), table.properties.get(STREAM)
-        if retries != "0":
-            raise Terminal(
-                f"{RETRIES} is {retries or 'not set'}: commits could be put on top of others",
-                where=self.uri,
-                remedy=f"set the table's property {RETRIES} to 0, and keep other writers away",
-            )
-        if owner != stream.identity:
-            raise StreamReplaced(
-                f"the table was filled from '{owner}', not from '{stream.identity}'",
-                where=self.uri,
-                remedy="the topic or the cluster was re-created, or the table is of something else: take "
-                "a new snapshot into a new table",
-            )
-        if (found := _partitioned_by(table)) != self._partition_by:
-            raise Terminal(
-                f"the table is partitioned by {', '.join(found) or 'nothing'}, declared is "
-                f"{', '.join(self._partition_by) or 'nothing'}",
-                where=self.uri,
-                remedy="a table keeps its partitioning: declare the table's own (partition_by or "
-                "partition_collections_by of the source), or take a new snapshot into a new table",
-            )
-
-    def _require_own_offsets(self, table: Table) -> None:
-        """The newest snapshot is the one that moved the offsets last, or one that keeps what is in it."""
-        snapshot = table.current_snapshot()
-        told = snapshot and snapshot.summary and snapshot.summary.additional_properties.get(OFFSETS)
-        if told and told != table.properties.get(OFFSETS):
-            raise Terminal(
-                f"its offsets are {table.properties.get(OFFSETS)}, its newest snapshot is of {told}: "
-                "it was moved back",
-                where=self.uri,
-                remedy="move it to its newest snapshot again, or take a new snapshot into a new table",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,19 +250,14 @@ def _write(
             snapshot.append_data_file(file)
 
 
+def _rows(table: Table) -> pl.LazyFrame:
+    columns = pl.Schema(schema_to_pyarrow(table.schema()))
+    if (snapshot := table.current_snapshot()) is None:
+        return pl.LazyFrame(schema=columns)
+    return pl.scan_iceberg(table, snapshot_id=snapshot.snapshot_id).select(*columns)
+
+
 def _version(table: Table) -> int:
     """Rises by one with each snapshot."""
     assert not isinstance(table.metadata, TableMetadataV1)
     return table.metadata.last_sequence_number
-
-
-def _partitioned_by(table: Table) -> list[str]:
-    return [table.schema().find_column_name(field.source_id) or "" for field in table.spec().fields]
-
-
-def _numbers(properties: Mapping[str, str], name: str) -> dict[int, int]:
-    return {int(partition): number for partition, number in orjson.loads(properties.get(name, "{}")).items()}
-
-
-def _text(numbers: Mapping[int, int]) -> str:
-    return orjson.dumps({str(p): number for p, number in sorted(numbers.items())}).decode()

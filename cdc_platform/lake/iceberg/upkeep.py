@@ -27,10 +27,10 @@ from pyiceberg.table.metadata import TableMetadata
 
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Conflict, Transient
-from cdc_platform.core.sizes import LARGE_ROW_BYTES
+from cdc_platform.core.model import Compacted
+from cdc_platform.core.sizes import FILE_BYTES, FILE_MEMORY_BYTES, LARGE_ROW_BYTES
 from cdc_platform.lake.iceberg.failures import OVERTAKEN, UNREACHABLE
 from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
-from cdc_platform.lake.upkeep import FILE_BYTES, FILE_MEMORY_BYTES, Compacted
 
 Identifier = tuple[str, ...]
 

@@ -8,32 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from cdc_platform.core.errors import Conflict, Transient
-from cdc_platform.core.sizes import LARGE_ROW_BYTES
-from cdc_platform.lake.files import Files, files_of
-
-FILE_BYTES = 64 * 2**20
-"""Size compaction aims at: a merge rewrites whole files, so larger ones make merging dearer."""
-
-FILE_MEMORY_BYTES = 256 * 2**20
-"""Size in memory that it stays below: a merge holds whole files, about three times (deltalake 1.6)."""
+from cdc_platform.core.model import Compacted
+from cdc_platform.core.sizes import FILE_BYTES, FILE_MEMORY_BYTES, LARGE_ROW_BYTES
+from cdc_platform.lake.delta.files import Files, files_of
 
 RETENTION_HOURS = 168
 """Files of older versions stay that long, for readers and for time travel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compacted:
-    """Files of one table before and after."""
-
-    files_before: int
-    files_after: int
 
 
 def compact(path: Path) -> Compacted:

@@ -24,7 +24,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
@@ -33,12 +32,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.logical import stored
-from cdc_platform.core.model import Handle, Kind
+from cdc_platform.core.model import Contents, Handle, Kind
 from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, Stream, describe, parse
-from cdc_platform.lake.files import Files, files_of, schema_of
-from cdc_platform.lake.marks import logical
+from cdc_platform.lake.delta.files import Files, files_of, schema_of
+from cdc_platform.lake.delta.marks import logical
+from cdc_platform.lake.delta.transactions import offsets_of, positions_of, transactions
 from cdc_platform.lake.selection import within
-from cdc_platform.lake.transactions import offsets_of, positions_of, transactions
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
 
@@ -46,9 +45,7 @@ OPERATION_COLUMN = f"s.`{OPERATION}`"
 class DeltaLakeTable:
     """One Delta table on local disk. Keeps no state: threads may share it, but not a handle."""
 
-    def __init__(
-        self, path: Path, kind: Kind | Literal["dead_letters"], partition_by: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, path: Path, kind: Contents, partition_by: Sequence[str] = ()) -> None:
         """``partition_by``: columns of METADATA, outermost first, to partition a table by that is made; one
         that is there must be partitioned so already.
         """

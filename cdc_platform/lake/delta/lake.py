@@ -1,0 +1,39 @@
+"""All Delta tables of the lake: ``<root>/delta/<source>/<table>``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdc_platform.core.model import Compacted, Contents, Format
+from cdc_platform.core.ports import TableName
+from cdc_platform.lake.delta.history import DeltaHistory
+from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.lake.delta.upkeep import compact, vacuum
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaLake:
+    """``root``: the lake's folder."""
+
+    root: Path
+
+    @property
+    def format(self) -> Format:
+        return Format.DELTA
+
+    def table(self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()) -> DeltaLakeTable:
+        return DeltaLakeTable(self._path(name), contents, partition_by)
+
+    def history(self, name: TableName) -> DeltaHistory:
+        return DeltaHistory(self._path(name))
+
+    def compact(self, name: TableName) -> Compacted:
+        return compact(self._path(name))
+
+    def clean(self, name: TableName, hours: float) -> int:
+        return vacuum(self._path(name), round(hours))
+
+    def _path(self, name: TableName) -> Path:
+        return self.root / "delta" / name[0] / name[1]

@@ -1,0 +1,42 @@
+"""All Iceberg tables of the lake: the tables of a catalog, a namespace for each source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pyiceberg.catalog import Catalog
+
+from cdc_platform.core.model import Compacted, Contents, Format
+from cdc_platform.core.ports import TableName
+from cdc_platform.lake.iceberg.history import IcebergHistory
+from cdc_platform.lake.iceberg.table import IcebergLakeTable
+from cdc_platform.lake.iceberg.upkeep import compact, expire, remove_orphans
+
+
+@dataclass(frozen=True, slots=True)
+class IcebergLake:
+    """``catalog``: opened when it is first needed. ``now``: the wall clock, in UTC."""
+
+    catalog: Callable[[], Catalog]
+    now: Callable[[], datetime]
+
+    @property
+    def format(self) -> Format:
+        return Format.ICEBERG
+
+    def table(
+        self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()
+    ) -> IcebergLakeTable:
+        return IcebergLakeTable(self.catalog, name, contents, partition_by)
+
+    def history(self, name: TableName) -> IcebergHistory:
+        return IcebergHistory(self.catalog, name)
+
+    def compact(self, name: TableName) -> Compacted:
+        return compact(self.catalog(), name)
+
+    def clean(self, name: TableName, hours: float) -> int:
+        before = self.now() - timedelta(hours=hours)
+        return expire(self.catalog(), name, before) + remove_orphans(self.catalog(), name, before)
