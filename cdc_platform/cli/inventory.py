@@ -16,10 +16,10 @@ import polars as pl
 from cdc_platform.core.errors import CdcError, Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Offsets, Stream, lag
+from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.core.ports import StoredTable
 from cdc_platform.platform import lake_table
 
 PATIENCE: Final = 5.0

@@ -160,6 +160,7 @@ class Receipt:
     lag: Lag | None = None
     added: tuple[str, ...] = ()
     dead: int = 0
+    format: Format = Format.DELTA
 
 
 @dataclass(frozen=True, slots=True)

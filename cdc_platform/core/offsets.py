@@ -12,7 +12,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -107,6 +107,12 @@ def lag(committed: Offsets, ends: Offsets) -> int:
 def reached(committed: Offsets, ends: Offsets) -> bool:
     """True when every partition's commit is at or past the given ends."""
     return all(committed.get(partition, 0) >= end for partition, end in ends.items())
+
+
+def earliest(several: Sequence[Offsets]) -> dict[int, int]:
+    """Where to read from for all of them. A partition that one of them has never read begins at 0."""
+    partitions = {partition for offsets in several for partition in offsets}
+    return {p: min(offsets.get(p, 0) for offsets in several) for p in sorted(partitions)}
 
 
 def ends_of(ranges: Ranges) -> dict[int, int]:

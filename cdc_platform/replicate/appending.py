@@ -19,10 +19,11 @@ import polars as pl
 
 from cdc_platform.core import columns
 from cdc_platform.core.errors import Conflict, EventRefused, Terminal
-from cdc_platform.core.model import Kind, Receipt, Records
+from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.offsets import Offsets, Range, Ranges
 from cdc_platform.decode.documents import Layout
-from cdc_platform.decode.mongodb import Decoded, Rules, decode
+from cdc_platform.decode.mongodb import Decoded
+from cdc_platform.replicate.batch import Batch
 from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.letters import keep_letters
 from cdc_platform.replicate.repairs import without_void
@@ -54,42 +55,24 @@ class Appended:
     refused: Terminal | None = None
 
 
-def append_changes(replica: Replica, records: Records, carried: Carried | None = None) -> Appended:
+def append_changes(replica: Replica, batch: Batch, carried: Carried | None = None) -> Appended:
     """Commit a batch to the changelog: only its part past the changelog's offsets, if there is any.
 
     Dead letters are kept first, then the rows are committed with the offsets. Raises Terminal if nothing but
     dead letters came for too long; nothing is committed then.
     """
     replica.probe("after_read")
-    batch = _Batch(records, replica.rules, carried or Carried())
-    return replica.retrying(_append, replica, batch)
+    return replica.retrying(_append, replica, batch, carried or Carried())
 
 
-@dataclass(slots=True)
-class _Batch:
-    """A batch on its way, decoded again only if the table has gained columns since the last attempt."""
-
-    records: Records
-    rules: Rules
-    carried: Carried
-    _table: pl.Schema | None = None
-    _decoded: Decoded | None = None
-
-    def against(self, table: pl.Schema) -> Decoded:
-        if self._decoded is None or self._table != table:
-            self._table = table
-            self._decoded = decode(self.records, table, self.rules, self.carried.layout)
-        return self._decoded
-
-
-def _append(replica: Replica, batch: _Batch) -> Appended:
+def _append(replica: Replica, batch: Batch, before: Carried) -> Appended:
     table = replica.changelog
     handle = table.open(replica.stream)
     if not _beyond(handle.offsets, batch.records.ranges, where=table.uri):
-        return Appended(None, batch.carried)
+        return Appended(None, before)
     known = replica.columns(handle)
-    decoded = batch.against(known)
-    carried = Carried(decoded.layout, _dead_since(decoded, batch.carried, replica))
+    decoded = batch.decoded(known, replica.rules, before.layout)
+    carried = Carried(decoded.layout, _dead_since(decoded, before, replica))
     fresh = _beyond(handle.offsets, decoded.ranges, where=table.uri)
     if not fresh:
         return Appended(None, carried, decoded.refused)

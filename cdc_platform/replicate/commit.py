@@ -57,6 +57,7 @@ def commit(
         lag=_lag(rows, finished),
         added=tuple(name for name in committed.schema if name not in handle.schema),
         dead=dead,
+        format=replica.format,
     )
 
 

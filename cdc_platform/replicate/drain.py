@@ -1,11 +1,12 @@
 """Replicate many tables at once until caught up, idle or out of time.
 
-One reader for all topics, and per table two workers: one appends to the changelog about every second, one
-merges into the current state at a slower pace. The caller's thread only takes outcomes; it may be interrupted
-at any time, and a worker is never interrupted inside a commit.
+One reader for all topics, and per table and format two workers: one appends to the changelog about every
+second, one merges into the current state at a slower pace. The caller's thread only takes outcomes; it may be
+interrupted at any time, and a worker is never interrupted inside a commit.
 
 Invariants
-- A table's failure stops that table's workers alone; its outcome is a Failure, the others go on.
+- A table's failure stops the workers of that table and format alone; its outcome is a Failure, the others go
+  on. One that takes long to open is not waited for, either: what is read for it is read later, by itself.
 - A table that cannot keep up, or is held back, is paused at the reader and holds no other table back.
 - ``stop()`` loses nothing: what was read is committed or will be read again.
 """
@@ -14,23 +15,28 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from types import TracebackType
 
 from cdc_platform.core.errors import CdcError, Terminal
-from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.model import Format, Kind, Receipt
 from cdc_platform.core.ports import Log
 from cdc_platform.replicate.appending import Carried, append_changes
-from cdc_platform.replicate.feed import Feed, Until
-from cdc_platform.replicate.inbox import Inbox
+from cdc_platform.replicate.feed import Feed, Pulse, Until
+from cdc_platform.replicate.grouping import groups
 from cdc_platform.replicate.lane import Lane
 from cdc_platform.replicate.merging import merge_changes
 from cdc_platform.replicate.replica import Replica
 
 MERGING_SHARE = 0.25
 """At most this share of a table's time is spent merging: a large table merges less often, by itself."""
+
+
+OPENING = 5.0
+"""Seconds after the first table was opened that the others are waited for, to be read for together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Failure:
     table: str
     kind: Kind
     error: CdcError
+    format: Format = Format.DELTA
 
 
 Outcome = Receipt | Failure
@@ -66,18 +73,22 @@ class Drain:
         self._stop = Event()
         self._handing_over = Event()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
-        self._lanes = {r.stream.topic: Lane(r, Inbox(r.limits, clock)) for r in replicas}
-        self._feed = Feed(self._lanes, log, until, clock, self._stop, self._handing_over, held, self._fail)
+        self._lanes = [Lane(replica) for replica in replicas]
+        self._opened: queue.Queue[Lane | None] = queue.Queue()
+        self._pulse = Pulse(clock(), clock())
+        self._log, self._until, self._held = log, until, held
         self._threads: list[Thread] = []
         self._fatal: CdcError | None = None
 
     def __enter__(self) -> Drain:
-        self._feed.look_at_holds()
-        for lane in self._lanes.values():
-            name = lane.replica.name
+        reading = []
+        for lane in self._lanes:
+            name = f"{lane.replica.name} {lane.replica.format}"
+            lane.held = self._held(lane.replica.name)
             if Kind.CHANGELOG not in lane.replica.kinds:
                 lane.ended.set()
             else:
+                reading.append(lane)
                 self._threads.append(
                     Thread(target=self._append, args=(lane,), name=f"{name} changelog", daemon=True)
                 )
@@ -85,7 +96,7 @@ class Drain:
                 self._threads.append(
                     Thread(target=self._merge, args=(lane,), name=f"{name} current", daemon=True)
                 )
-        self._threads.append(Thread(target=self._read, name="reader", daemon=True))
+        self._threads.append(Thread(target=self._read, args=(reading,), name="reader", daemon=True))
         for thread in self._threads:
             thread.start()
         return self
@@ -118,21 +129,69 @@ class Drain:
         alive = any(thread.is_alive() for thread in self._threads)
         return alive or self._fatal is not None or not self._outcomes.empty()
 
-    def _read(self) -> None:
+    def _read(self, lanes: Sequence[Lane]) -> None:
+        """Read for all lanes, in groups, as they are opened."""
+        feeds: list[Thread] = []
+        missing = len(lanes)
         try:
-            self._feed.run()
-        except BaseException as error:  # a thread that ends in silence would look like a topic without news
-            self._fatal = _named(error)
-            self._handing_over.set()
+            while missing and not self._handing_over.is_set():
+                opened = self._next_opened(missing)
+                missing -= len(opened)
+                for group in groups([lane for lane in opened if lane is not None]):
+                    feeds.append(Thread(target=self._feed, args=(group,), name="feed", daemon=True))
+                    feeds[-1].start()
+            for feed in feeds:
+                feed.join()
+        except BaseException as error:
+            self._end_with(error)
         finally:
-            for lane in self._lanes.values():
-                lane.inbox.close()
+            for lane in lanes:
+                if not lane.boarded.is_set():
+                    lane.board(None)
+
+    def _next_opened(self, missing: int) -> list[Lane | None]:
+        """The lanes that are opened next: all of them, or those within OPENING of the first."""
+        opened: list[Lane | None] = []
+        since: float | None = None
+        while len(opened) < missing and not self._handing_over.is_set():
+            if since is not None and self._clock() - since > OPENING:
+                break
+            with suppress(queue.Empty):
+                opened.append(self._opened.get(timeout=0.05))
+                since = since or self._clock()
+        return opened
+
+    def _feed(self, lanes: Mapping[str, Sequence[Lane]]) -> None:
+        feed = Feed(
+            lanes, self._log, self._until, self._clock, self._pulse, self._stop, self._handing_over,
+            self._held, self._fail,
+        )  # fmt: skip
+        try:
+            feed.run()
+        except BaseException as error:  # a thread that ends in silence would look like a topic without news
+            self._end_with(error)
+
+    def _end_with(self, error: BaseException) -> None:
+        self._fatal = _named(error)
+        self.stop()
+
+    def _open(self, lane: Lane) -> None:
+        """Its batches follow when others are opened, too."""
+        replica = lane.replica
+        try:
+            lane.at = replica.retrying(replica.changelog.open, replica.stream).offsets
+        except BaseException:
+            self._opened.put(None)
+            raise
+        self._opened.put(lane)
+        lane.boarded.wait()
 
     def _append(self, lane: Lane) -> None:
         carried: Carried | None = None
         try:
-            while (records := lane.inbox.take()) is not None:
-                appended = append_changes(lane.replica, records, carried)
+            self._open(lane)
+            while lane.taker and (batch := lane.taker.take()) is not None:
+                appended = append_changes(lane.replica, batch, carried)
                 carried = appended.carried
                 lane.appended.set()
                 if appended.receipt:
@@ -142,7 +201,7 @@ class Drain:
         except BaseException as error:  # a panic of a Rust library is no Exception
             self._fail(lane, Kind.CHANGELOG, _named(error))
         finally:
-            lane.ended.set()
+            lane.end()
             lane.appended.set()
 
     def _merge(self, lane: Lane) -> None:
@@ -169,10 +228,9 @@ class Drain:
                 return
 
     def _fail(self, lane: Lane, kind: Kind, error: CdcError) -> None:
-        self._outcomes.put(Failure(lane.replica.name, kind, error))
+        self._outcomes.put(Failure(lane.replica.name, kind, error, lane.replica.format))
         if kind is Kind.CHANGELOG:
             lane.ended.set()
-            lane.inbox.close()
 
 
 def _named(error: BaseException) -> CdcError:

@@ -6,6 +6,7 @@ from cdc_platform.core.model import Receipt, Stopped
 from cdc_platform.core.offsets import ends_of, plan, reached
 from cdc_platform.core.ports import Log
 from cdc_platform.replicate.appending import Carried, append_changes
+from cdc_platform.replicate.batch import Batch
 from cdc_platform.replicate.merging import merge_changes
 from cdc_platform.replicate.replica import Replica
 
@@ -24,7 +25,7 @@ def replicate(replica: Replica, log: Log) -> tuple[Receipt, ...]:
             for batch in reader.poll(1.0, replica.limits.batch_rows):
                 if isinstance(batch, Stopped):
                     raise batch.error
-                appended = append_changes(replica, batch, carried)
+                appended = append_changes(replica, Batch(batch), carried)
                 if appended.refused:
                     raise appended.refused
                 carried = appended.carried

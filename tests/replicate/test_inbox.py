@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cdc_platform.core.model import RECORD_SCHEMA, Limits, Records
 from cdc_platform.core.offsets import Range, Stream
-from cdc_platform.replicate.inbox import ADVANCE_AGE, Inbox, joined
+from cdc_platform.replicate.batch import Batch, joined
+from cdc_platform.replicate.inbox import ADVANCE_AGE, Inbox, Taker
 
 STREAM = Stream("cluster", "shop.shop.orders", "uuid-1", 2)
 
@@ -34,13 +35,30 @@ def records(start: int, rows: int, *, size: int = 10, holes: int = 0, partition:
     return Records(STREAM, frame, {partition: Range(start, start + rows + holes)})
 
 
-def inbox(clock: Clock, **limits: float) -> Inbox:
-    return Inbox(Limits.model_validate(limits), clock)
+class Box(Inbox):
+    """An inbox with one taker, whose batches are looked at."""
+
+    def __init__(self, clock: Clock, limits: Limits) -> None:
+        super().__init__(limits, clock)
+        self.only = self.taker()
+
+    @property
+    def full(self) -> bool:
+        return self.only.full
 
 
-def due(box: Inbox) -> Records | None:
+def inbox(clock: Clock, **limits: float) -> Box:
+    return Box(clock, Limits.model_validate(limits))
+
+
+def due(box: Box) -> Records | None:
     """What ``take`` gives at once, or None if nothing is due."""
-    return box.take() if box._held and box._due() else None
+    return taken(box) if box._due() else None
+
+
+def taken(box: Box) -> Records | None:
+    batch = box.only.take()
+    return batch and batch.records
 
 
 def test_a_batch_is_due_by_its_rows() -> None:
@@ -107,7 +125,7 @@ def test_a_batch_holds_at_most_the_rows_it_may() -> None:
         box.put(records(n * 4, 4))
     box.close()
     sizes = []
-    while batch := box.take():
+    while batch := taken(box):
         sizes.append(batch.frame.height)
     assert sizes == [8, 8, 8]
 
@@ -126,7 +144,7 @@ def test_an_inbox_is_full_at_twice_a_batch() -> None:
     assert not box.full
     box.put(records(19, 1))
     assert box.full
-    assert box.take()
+    assert taken(box)
     box.put(records(20, 1, size=30_000))
     assert box.full
 
@@ -135,23 +153,23 @@ def test_closing_gives_out_what_is_held_and_then_nothing() -> None:
     box = inbox(Clock(), changelog_age=60)
     box.put(records(0, 3))
     box.close()
-    batch = box.take()
+    batch = taken(box)
     assert batch
     assert batch.frame.height == 3
-    assert box.take() is None
-    assert box.take() is None
+    assert taken(box) is None
+    assert taken(box) is None
 
 
 def test_a_waiting_taker_is_woken_by_a_full_batch() -> None:
     box = inbox(Clock(), batch_rows=5, changelog_age=60)
-    taken: list[Records | None] = []
-    taker = Thread(target=lambda: taken.append(box.take()))
-    taker.start()
+    found: list[Records | None] = []
+    waiting = Thread(target=lambda: found.append(taken(box)))
+    waiting.start()
     box.put(records(0, 5))
-    taker.join(timeout=10)
-    assert taken
-    assert taken[0]
-    assert taken[0].frame.height == 5
+    waiting.join(timeout=10)
+    assert found
+    assert found[0]
+    assert found[0].frame.height == 5
 
 
 @given(
@@ -169,7 +187,7 @@ def test_batches_join_up_whatever_was_put(puts: list[tuple[int, int, int]], batc
             box.put(put[-1])
     box.close()
     position, frames = {0: 0, 1: 0}, []
-    while batch := box.take():
+    while batch := taken(box):
         for partition, covered in batch.ranges.items():
             assert covered.start == position[partition]
             position[partition] = covered.end
@@ -183,3 +201,70 @@ def test_joined_keeps_the_first_start_and_the_last_end_of_each_partition() -> No
     whole = joined([records(0, 2), records(5, 1, partition=1), records(2, 3)])
     assert whole.ranges == {0: Range(0, 5), 1: Range(5, 6)}
     assert whole.frame["offset"].to_list() == [0, 1, 5, 2, 3, 4]
+
+
+def test_takers_that_keep_up_get_the_same_batches() -> None:
+    box = Inbox(Limits(batch_rows=5), Clock())
+    one, two = box.taker(), box.taker()
+    for n in range(3):
+        box.put(records(n * 5, 5))
+        first, second = one.take(), two.take()
+        assert first is not None
+        assert first is second
+        assert first.records.ranges == {0: Range(n * 5, n * 5 + 5)}
+
+
+def test_a_slower_taker_gets_several_batches_as_one_and_nothing_twice() -> None:
+    box = Inbox(Limits(batch_rows=10, changelog_age=0), Clock())
+    one, two = box.taker(), box.taker()
+    for n in range(6):
+        box.put(records(n * 4, 4))
+        assert one.take()
+    box.close()
+    assert [each.records.ranges[0] for each in everything(two)] == [Range(0, 8), Range(8, 16), Range(16, 24)]
+    assert one.take() is None
+
+
+def test_only_the_taker_that_is_slow_is_full_and_it_may_leave() -> None:
+    box = Inbox(Limits(batch_rows=10, changelog_age=0), Clock())
+    one, two = box.taker(), box.taker()
+    for n in range(5):
+        box.put(records(n * 4, 4))
+        assert one.take()
+    assert (one.full, two.full) == (False, True)
+    two.leave()
+    assert not two.full
+    box.put(records(20, 4))
+    assert one.take()
+    box.close()
+    assert two.take() is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.booleans()), max_size=20), st.integers(1, 12))
+def test_each_taker_gets_everything_in_order_whoever_takes_when(
+    puts: list[tuple[int, bool, bool]], batch_rows: int
+) -> None:
+    box = Inbox(Limits(batch_rows=batch_rows, changelog_age=0), Clock())
+    takers = (box.taker(), box.taker())
+    found: tuple[list[Batch], list[Batch]] = ([], [])
+    end = 0
+    for rows, *takes in puts:
+        box.put(records(end, rows))
+        end += rows
+        for taker, mine, now in zip(takers, found, takes, strict=True):
+            if now and (batch := taker.take()):
+                mine.append(batch)
+    box.close()
+    for taker, mine in zip(takers, found, strict=True):
+        offsets = [
+            offset for batch in [*mine, *everything(taker)] for offset in batch.records.frame["offset"]
+        ]
+        assert offsets == list(range(end))
+
+
+def everything(taker: Taker) -> list[Batch]:
+    """What a taker gets until the inbox is closed and empty."""
+    found = []
+    while batch := taker.take():
+        found.append(batch)
+    return found

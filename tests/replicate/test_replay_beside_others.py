@@ -12,7 +12,7 @@ from cdc_platform.core.model import Policy, Records
 from cdc_platform.core.offsets import Range
 from cdc_platform.decode.mongodb import decode
 from cdc_platform.reconcile import Orphans, deletes
-from cdc_platform.replicate import append_changes, merge_changes, replicate
+from cdc_platform.replicate import Batch, append_changes, merge_changes, replicate
 from cdc_platform.replicate.letters import keep_letters, read_letters, settle_letters
 from cdc_platform.replicate.replay import replay, replay_letters
 from cdc_platform.verify.verdict import ClusterTime
@@ -53,7 +53,7 @@ def test_a_merge_that_is_under_way_does_not_pass_a_row_that_a_replay_puts_in(log
 
     stream = log.topics[TOPIC].stream
     table = replica(stream, current=WrittenThrough("memory://current", meanwhile))
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     while merge_changes(table):
         pass
     assert rows(table.current, stream)[KEY].to_list() == ["1", "7", "2"]

@@ -23,7 +23,7 @@ from cdc_platform.core.errors import (
 from cdc_platform.core.model import Handle, Kind, Limits, Policy, Receipt, Records
 from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Range, Ranges
 from cdc_platform.lake.memory import MemoryTable
-from cdc_platform.replicate import Replica, append_changes, merge_changes, replicate
+from cdc_platform.replicate import Batch, Replica, append_changes, merge_changes, replicate
 from tests.replicate.events import created, deleted, event, tombstone, updated
 from tests.replicate.memory_log import MemoryLog, Visible
 from tests.replicate.shop import ATTEMPTS, WrittenThrough, keys, now, replica, rows
@@ -59,7 +59,7 @@ def test_an_append_commits_every_event_and_says_so(log: MemoryLog) -> None:
     log.write(TOPIC, 0, created("a", v=1), None, updated("a", v=2), deleted("a", v=2), tombstone("a"))
     log.write(TOPIC, 2, event("b", "r", {"_id": "b"}))
     table = orders(log)
-    receipt = balanced(append_changes(table, read(log)).receipt)
+    receipt = balanced(append_changes(table, Batch(read(log))).receipt)
     assert receipt.kind is Kind.CHANGELOG
     assert receipt.ranges == {0: Range(0, 5), 2: Range(0, 1)}
     assert (receipt.rows_in, receipt.superseded) == (4, 0)
@@ -79,8 +79,8 @@ def test_an_append_commits_every_event_and_says_so(log: MemoryLog) -> None:
 def test_a_batch_appended_twice_is_appended_once(log: MemoryLog) -> None:
     log.write(TOPIC, 0, created("a"), created("b"))
     table = orders(log)
-    assert append_changes(table, read(log)).receipt
-    assert append_changes(table, read(log)).receipt is None
+    assert append_changes(table, Batch(read(log))).receipt
+    assert append_changes(table, Batch(read(log))).receipt is None
     assert keys(table.changelog, table.stream) == ['"a"', '"b"']
 
 
@@ -88,10 +88,10 @@ def test_of_a_batch_that_is_partly_committed_only_the_rest_is_appended(log: Memo
     log.write(TOPIC, 0, created("a"), created("b"))
     log.write(TOPIC, 1, created("x"))
     table = orders(log)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     log.write(TOPIC, 0, created("c"), None)
     log.write(TOPIC, 2, created("y"))
-    receipt = balanced(append_changes(table, read(log)).receipt)
+    receipt = balanced(append_changes(table, Batch(read(log))).receipt)
     assert receipt.ranges == {0: Range(2, 3), 2: Range(0, 1)}
     assert receipt.rows_in == 2
     assert keys(table.changelog, table.stream) == ['"a"', '"b"', '"c"', '"x"', '"y"']
@@ -100,7 +100,7 @@ def test_of_a_batch_that_is_partly_committed_only_the_rest_is_appended(log: Memo
 def test_offsets_without_rows_are_committed(log: MemoryLog) -> None:
     log.write(TOPIC, 0, None, None, tombstone("a"))
     table = orders(log)
-    receipt = balanced(append_changes(table, read(log)).receipt)
+    receipt = balanced(append_changes(table, Batch(read(log))).receipt)
     assert (receipt.rows_in, receipt.applied, receipt.lag) == (0, {}, None)
     while merged := merge_changes(table):
         assert balanced(merged).rows_in == 0
@@ -111,14 +111,14 @@ def test_offsets_without_rows_are_committed(log: MemoryLog) -> None:
 def test_a_batch_past_a_table_that_moved_back_is_refused(log: MemoryLog) -> None:
     log.write(TOPIC, 0, created("a"), created("b"), created("c"))
     with pytest.raises(Conflict) as raised:
-        append_changes(orders(log), read(log, {0: 2}))
+        append_changes(orders(log), Batch(read(log, {0: 2})))
     assert raised.value.remedy
 
 
 def test_a_merge_folds_and_accounts_for_what_it_left_out(log: MemoryLog) -> None:
     log.write(TOPIC, 0, created("a", v=1), updated("a", v=2), created("b"), deleted("b"))
     table = orders(log)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     receipt = balanced(merge_changes(table))
     assert receipt.kind is Kind.CURRENT
     assert (receipt.rows_in, receipt.applied, receipt.superseded) == (4, {"d": 1, "u": 1}, 2)
@@ -130,7 +130,7 @@ def test_the_current_state_catches_up_from_the_changelog_in_chunks(log: MemoryLo
     for partition in range(3):
         log.write(TOPIC, partition, *(created(f"{partition}-{n}") for n in range(10 + partition)))
     table = orders(log, current_rows=9)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     receipts = []
     while receipt := merge_changes(table):
         receipts.append(balanced(receipt))
@@ -143,7 +143,7 @@ def test_the_current_state_catches_up_from_the_changelog_in_chunks(log: MemoryLo
 def test_a_merge_is_bounded_by_the_bytes_of_its_rows_too(log: MemoryLog) -> None:
     log.write(TOPIC, 0, *(created(f"{n}", text="x" * 5_000) for n in range(30)))
     table = orders(log, current_bytes=60_000)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     receipts = []
     while receipt := merge_changes(table):
         receipts.append(balanced(receipt))
@@ -158,7 +158,7 @@ def test_large_rows_are_merged_one_at_a_time(log: MemoryLog) -> None:
             TOPIC, partition, None, *(created(f"{partition}-{n}", text="x" * 3_000_000) for n in range(3))
         )
     table = orders(log)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     receipts = []
     while receipt := merge_changes(table):
         receipts.append(balanced(receipt))
@@ -170,7 +170,7 @@ def test_a_large_row_far_ahead_does_not_make_the_merges_before_it_small(log: Mem
     log.write(TOPIC, 0, *(created(f"{n}", text="x" * 10_000) for n in range(100)))
     log.write(TOPIC, 0, created("large", text="x" * 5_000_000))
     table = orders(log, current_bytes=600_000)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     assert balanced(merge_changes(table)).rows_in == 50
 
 
@@ -178,7 +178,7 @@ def test_a_chunk_smaller_than_the_partitions_behind_still_moves(log: MemoryLog) 
     for partition in range(3):
         log.write(TOPIC, partition, created(f"{partition}"))
     table = orders(log, current_rows=1)
-    append_changes(table, read(log))
+    append_changes(table, Batch(read(log)))
     assert merge_changes(table)
     assert merge_changes(table) is None
 
@@ -210,7 +210,7 @@ def test_a_lost_answer_is_no_second_commit(log: MemoryLog) -> None:
             raise Transient("no answer")
 
     table = replica(log.topics[TOPIC].stream, changelog=LostAnswer("memory://lost"))
-    assert append_changes(table, read(log)).receipt is None
+    assert append_changes(table, Batch(read(log))).receipt is None
     assert keys(table.changelog, table.stream) == ['"a"']
 
 
@@ -225,10 +225,10 @@ def test_a_writer_that_was_overtaken_reads_the_offsets_again(log: MemoryLog) -> 
     def overtake() -> None:
         if not overtaken:
             overtaken.append(True)
-            append_changes(tables[0], rival)
+            append_changes(tables[0], Batch(rival))
 
     tables.append(replica(log.topics[TOPIC].stream, changelog=WrittenThrough("memory://x", overtake)))
-    assert append_changes(tables[0], batch).receipt is None
+    assert append_changes(tables[0], Batch(batch)).receipt is None
     assert keys(tables[0].changelog, tables[0].stream) == ['"a"', '"b"', '"c"']
 
 
@@ -244,10 +244,10 @@ def test_a_writer_that_was_overtaken_decodes_against_the_columns_it_finds(log: M
             overtaken.append(True)
             rival = read(log)
             other = rival.frame.filter(partition=1)
-            append_changes(tables[0], replace(rival, frame=other, ranges={1: Range(0, 1)}))
+            append_changes(tables[0], Batch(replace(rival, frame=other, ranges={1: Range(0, 1)})))
 
     tables.append(replica(log.topics[TOPIC].stream, changelog=WrittenThrough("memory://x", overtake)))
-    assert append_changes(tables[0], batch).receipt
+    assert append_changes(tables[0], Batch(batch)).receipt
     found = rows(tables[0].changelog, tables[0].stream)
     assert found.select(KEY, "note", "note__json").rows() == [
         ('"a"', None, '{"$numberInt":"5"}'),
@@ -265,7 +265,7 @@ def test_a_service_that_stays_away_is_reported_after_all_attempts(log: MemoryLog
 
     table = replica(log.topics[TOPIC].stream, changelog=WrittenThrough("memory://full", fail))
     with pytest.raises(Transient, match="the disk is full"):
-        append_changes(table, read(log))
+        append_changes(table, Batch(read(log)))
     assert len(attempts) == ATTEMPTS
     assert table.changelog.open(table.stream).offsets == {}
 
@@ -283,7 +283,7 @@ def test_a_refused_record_is_named_and_what_lies_before_it_is_committed(
     log.write(TOPIC, 1, created("a", v=1), None, bad, created("c", v=3))
     log.write(TOPIC, 0, created("d", v=4))
     table = orders(log, values=Policy.REFUSE)
-    appended = append_changes(table, read(log))
+    appended = append_changes(table, Batch(read(log)))
     assert isinstance(appended.refused, error)
     assert "partition 1, offset 2" in str(appended.refused)
     assert table.changelog.open(table.stream).offsets == {0: 1, 1: 2}
@@ -344,9 +344,9 @@ def test_replicate_stops_at_a_topic_that_was_made_again(log: MemoryLog) -> None:
 def test_lag_is_measured_from_the_sources_commit_and_never_of_snapshot_rows(log: MemoryLog) -> None:
     log.write(TOPIC, 0, event("a", "r", {"_id": "a"}))
     table = orders(log)
-    assert balanced(append_changes(table, read(log)).receipt).lag is None
+    assert balanced(append_changes(table, Batch(read(log))).receipt).lag is None
     log.write(TOPIC, 0, created("b"))
-    lag = balanced(append_changes(table, read(log)).receipt).lag
+    lag = balanced(append_changes(table, Batch(read(log))).receipt).lag
     assert lag
     assert lag.max == lag.p50 > 0
 
@@ -369,7 +369,7 @@ def test_frames_are_not_changed_by_a_step(log: MemoryLog) -> None:
     log.write(TOPIC, 0, created("a"))
     batch = read(log)
     before: pl.DataFrame = batch.frame.clone()
-    append_changes(orders(log), batch)
+    append_changes(orders(log), Batch(batch))
     assert batch.frame.equals(before)
 
 
@@ -392,4 +392,4 @@ def test_a_declaration_that_contradicts_the_table_stops_it_with_a_remedy(log: Me
     replicate(table, log)
     log.write(TOPIC, 0, created("b", price=11))
     with pytest.raises(SchemaRefused, match="price is Int64 in the table and Float64 in the source's"):
-        append_changes(replace(table, declared=pl.Schema({"price": pl.Float64})), read(log))
+        append_changes(replace(table, declared=pl.Schema({"price": pl.Float64})), Batch(read(log)))

@@ -20,10 +20,10 @@ from cdc_platform.core.model import Kind, Limits, Policy, Receipt, Records, Stop
 from cdc_platform.core.offsets import Range, Ranges, plan
 from cdc_platform.core.ports import LakeTable, Log, LogReader
 from cdc_platform.lake.memory import MemoryTable
-from cdc_platform.replicate import Replica, Until, append_changes, merge_changes, replicate
+from cdc_platform.replicate import Batch, Replica, Until, append_changes, merge_changes, replicate
 from cdc_platform.replicate.appending import Carried
-from cdc_platform.replicate.feed import Feed
-from cdc_platform.replicate.inbox import Inbox, joined
+from cdc_platform.replicate.batch import joined
+from cdc_platform.replicate.feed import Feed, Pulse
 from cdc_platform.replicate.lane import Lane
 from cdc_platform.replicate.letters import Letter, read_letters, settle_letters
 from cdc_platform.replicate.replay import replay, replay_letters
@@ -168,9 +168,9 @@ class Replicator:
         polls = [self.reader.poll(0, rng.randint(1, most)) for _ in range(rng.randint(1, 2))]
         batches = [self._readable(each) for found in polls for each in found]
         for batch in [joined(batches)] if batches and rng.random() < 0.5 else batches:
-            self._append_batch(batch)
+            self._append_batch(Batch(batch))
 
-    def _append_batch(self, batch: Records) -> None:
+    def _append_batch(self, batch: Batch) -> None:
         appended = append_changes(self.replica, batch, self.carried)
         self.carried = appended.carried
         self._take(appended.receipt)
@@ -207,16 +207,17 @@ class Replicator:
         def held(table: str) -> bool:
             return world.held or rng.random() < 0.2
 
-        lane = Lane(self.replica, Inbox(self.replica.limits, clock))
+        lane = Lane(self.replica)
         until = Until(caught_up=True)
         try:
-            Feed({TOPIC: lane}, self.log, until, clock, Event(), Event(), held, fail).run()
+            lane.at = self.replica.retrying(self.replica.changelog.open, self.replica.stream).offsets
+            pulse = Pulse(0.0, 0.0)
+            Feed({TOPIC: [lane]}, self.log, until, clock, pulse, Event(), Event(), held, fail).run()
         except Transient as error:
             failures.append(error)
-        lane.inbox.close()
-        while (records := lane.inbox.take()) is not None:
+        while lane.taker and (batch := lane.taker.take()) is not None:
             assert not world.held, "a table that is held is not read"
-            self._append_batch(records)
+            self._append_batch(batch)
         while not lane.held and (receipt := self.shared.parts.merge(self.replica)):
             self._take(receipt)
         if failures:

@@ -11,7 +11,7 @@ from deltalake import write_deltalake
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.model import Kind
 from cdc_platform.lake.delta.table import DeltaLakeTable
-from cdc_platform.replicate import append_changes
+from cdc_platform.replicate import Batch, append_changes
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.schema import schema_consistent
 from cdc_platform.verify.verdict import Cause, Verdict
@@ -56,7 +56,7 @@ def test_a_column_that_is_not_merged_yet_is_no_difference(shop: Shop) -> None:
     shop.write(created(2, v=1, fresh=True, address={"zip": 5}))
     starts = shop.changelog.open(shop.stream).offsets
     for batch in shop.log.reader({shop.stream: starts}).poll(0.0, 100):
-        append_changes(shop.replica, batch)  # type: ignore[arg-type]
+        append_changes(shop.replica, Batch(batch))  # type: ignore[arg-type]
     found = check(shop)
     assert found.verdict is Verdict.PASS
     assert "2 more have no value in a merged row yet" in found.text
