@@ -61,6 +61,13 @@ class History(Protocol):
         """Of this very table: one made anew at the same place has another."""
         ...
 
+    def rows(self, version: int) -> pl.LazyFrame:
+        """All rows as they were at a version, with the columns of that time.
+
+        Raises Forgotten if the version is not there any more, or not all of its files are.
+        """
+        ...
+
     def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
         """The versions past ``after`` up to ``upto`` of which there still is a record, oldest first."""
         ...

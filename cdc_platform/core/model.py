@@ -127,7 +127,8 @@ class Handle:
     ``schema``: all columns as stored, metadata included. ``logical``: the same with the types that are stored
     as text (``core.logical``). ``offsets``: what the table has committed, per partition. ``partitions``: how
     many its topic had when it was made. ``positions``: the highest of the source's positions that a commit
-    told of, per partition. ``token``: the adapter's own object.
+    told of, per partition. ``token``: the adapter's own object. ``stream``: identity of the topic that the
+    offsets are of.
     """
 
     version: int
@@ -137,6 +138,7 @@ class Handle:
     partitions: int
     positions: Positions = field(default_factory=dict)
     token: object = field(repr=False, compare=False, default=None)
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,10 @@ class StoredTable(LakeTable, Protocol):
     """A table of a lake that others than its writers look at."""
 
     def snapshot(self) -> tuple[Handle, int]:
-        """The newest version for looking at, whatever topic fills it, and its rows, by its metadata."""
+        """The newest version, whatever topic fills it, and the number of its rows, by its metadata.
+
+        For reading: it needs no stream, and creates nothing. Raises Terminal if there is no table.
+        """
         ...
 
     def rows(self) -> pl.LazyFrame:

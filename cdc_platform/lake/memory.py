@@ -14,7 +14,7 @@ from threading import Lock
 import polars as pl
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
-from cdc_platform.core.errors import Conflict, StreamReplaced
+from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, ends_of
@@ -69,6 +69,12 @@ class MemoryTable:
                 remedy="the topic or the cluster was re-created: take a new snapshot into a new table",
             )
         return self._handle(newest)
+
+    def snapshot(self) -> tuple[Handle, int]:
+        if not self._versions:
+            raise Terminal("there is no such table", where=self._uri)
+        newest = self._versions[-1]
+        return self._handle(newest), newest.rows.height
 
     def append(
         self,
@@ -137,4 +143,5 @@ class MemoryTable:
             version.partitions,
             version.positions,
             version,
+            version.stream,
         )

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 import orjson
@@ -27,6 +27,9 @@ from deltalake.exceptions import DeltaError
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten
 from cdc_platform.core.offsets import RANGES, parse
+from cdc_platform.lake.delta.files import files_of
+
+_LATER: Final = "read a later version; files of older ones stay retention.files_hours"
 
 Action = dict[str, Any]
 """A line of Delta's log: the action's name with its fields."""
@@ -44,6 +47,18 @@ class DeltaHistory:
 
     def identity(self) -> str:
         return str(self._table().metadata().id)
+
+    def rows(self, version: int) -> pl.LazyFrame:
+        if self._actions(version) is None:
+            raise Forgotten(f"version {version} is not in the log", where=self.uri, remedy=_LATER)
+        files = files_of(self._table(version), self.uri)
+        # Those of the newest version are there; of others a vacuum may have removed some.
+        there = set(files_of(self._table(), self.uri).actions["path"])
+        old = [unquote(name) for name in files.actions["path"] if name not in there]
+        if gone := [name for name in old if not (self._path / name).exists()]:
+            what = f"version {version} cannot be read any more: {len(gone)} of its files were removed"
+            raise Forgotten(what, where=self.uri, remedy=_LATER)
+        return files.scan()
 
     def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
         versions = range(after + 1, upto + 1)

@@ -18,7 +18,6 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,7 +35,9 @@ from cdc_platform.core.model import Contents, Handle, Kind
 from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, Stream, describe, parse
 from cdc_platform.lake.delta.files import Files, files_of, schema_of
 from cdc_platform.lake.delta.marks import logical
+from cdc_platform.lake.delta.owner import description, filled_by
 from cdc_platform.lake.delta.transactions import offsets_of, positions_of, transactions
+from cdc_platform.lake.identity import stream_of
 from cdc_platform.lake.selection import within
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
@@ -68,9 +69,10 @@ class DeltaLakeTable:
         except (DeltaError, OSError) as error:
             raise self._unavailable("could not be read", error) from error
         owner = table.metadata().description
-        if not _filled_from(owner, stream):
+        filled = filled_by(owner)
+        if filled is None or filled.identity != stream.identity:
             raise StreamReplaced(
-                f"the table was filled from '{owner}', not from '{_description(stream)}'",
+                f"the table was filled from '{owner}', not from '{description(stream)}'",
                 where=self.uri,
                 remedy="the topic or the cluster was re-created, or the folder is of something else: take "
                 "a new snapshot into a new table",
@@ -80,11 +82,15 @@ class DeltaLakeTable:
         return self._handle(table, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
-        """The newest version for looking at, whatever topic fills it, and its rows, by the log."""
-        table = DeltaTable(self.uri)
-        files = files_of(table, self.uri)
-        handle = Handle(table.version(), files.schema, {}, logical(table, files.schema), 0)
-        return handle, files.rows
+        """The newest version, whatever topic fills it, and the number of its rows, by the log."""
+        try:
+            table = DeltaTable(self.uri)
+        except TableNotFoundError as error:
+            raise Terminal("there is no such Delta table", where=self.uri) from error
+        except (DeltaError, OSError) as error:
+            raise self._unavailable("could not be read", error) from error
+        handle = self._handle(table, filled_by(table.metadata().description) or stream_of("", 0))
+        return handle, self._opened(handle).files.rows
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
@@ -179,7 +185,7 @@ class DeltaLakeTable:
                     schema=schema,
                     mode="ignore",
                     partition_by=self._partition_by or None,
-                    description=_description(stream),
+                    description=description(stream),
                     configuration=_CONFIGURATION[self._kind],
                 )
             return DeltaTable(self.uri)
@@ -189,11 +195,18 @@ class DeltaLakeTable:
     def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
         offsets = offsets_of(table, stream)
         positions = positions_of(table, stream, offsets)
-        described = _DESCRIPTION.fullmatch(table.metadata().description or "")
-        partitions = int(described["partitions"]) if described else stream.partitions
+        partitions = (filled_by(table.metadata().description) or stream).partitions
         schema = schema_of(table)
-        token = _Opened(self.uri, table, stream)
-        return Handle(table.version(), schema, offsets, logical(table, schema), partitions, positions, token)
+        return Handle(
+            table.version(),
+            schema,
+            offsets,
+            logical(table, schema),
+            partitions,
+            positions,
+            _Opened(self.uri, table, stream),
+            stream.identity,
+        )
 
     def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:
         opened = self._opened(handle)
@@ -254,18 +267,6 @@ class _Opened:
 
 def _named(columns: Sequence[str]) -> str:
     return ", ".join(columns) or "nothing"
-
-
-def _description(stream: Stream) -> str:
-    return f"cdc stream {stream.identity}, {stream.partitions} partitions"
-
-
-_DESCRIPTION = re.compile(r"cdc stream (?P<identity>.*), (?P<partitions>\d+) partitions")
-
-
-def _filled_from(description: str, stream: Stream) -> bool:
-    found = _DESCRIPTION.fullmatch(description)
-    return found is not None and found["identity"] == stream.identity
 
 
 def _commit(

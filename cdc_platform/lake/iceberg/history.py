@@ -59,6 +59,21 @@ class IcebergHistory:
     def identity(self) -> str:
         return str(self._table().metadata.table_uuid)
 
+    def rows(self, version: int) -> pl.LazyFrame:
+        table = self._table()
+        found = next((each for each in _snapshots(table) if _number(each) == version), None)
+        if found is None and version:
+            raise Forgotten(
+                f"the snapshot of version {version} is not there",
+                where=self.uri,
+                remedy="read a later version; older ones stay retention.files_hours",
+            )
+        schema = table.schemas().get(found.schema_id or 0, table.schema()) if found else table.schema()
+        columns = pl.Schema(schema_to_pyarrow(schema))
+        if found is None:  # the table as it was made
+            return pl.LazyFrame(schema=columns)
+        return pl.scan_iceberg(table, snapshot_id=found.snapshot_id).select(*columns)
+
     def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
         found = [each for each in _snapshots(self._table()) if after < _number(each) <= upto]
         return tuple(_commit(each) for each in found)

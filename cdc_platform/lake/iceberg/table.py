@@ -32,7 +32,7 @@ from pyiceberg.table.metadata import TableMetadataV1
 from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
-from cdc_platform.core.errors import Conflict, Transient
+from cdc_platform.core.errors import Conflict, Terminal, Transient
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
@@ -43,6 +43,7 @@ from cdc_platform.lake.iceberg.properties import (
     OFFSETS,
     PARTITIONS,
     POSITIONS,
+    STREAM,
     commits_of,
     made_for,
     numbers,
@@ -50,6 +51,7 @@ from cdc_platform.lake.iceberg.properties import (
     require_own_offsets,
     text,
 )
+from cdc_platform.lake.identity import stream_of
 from cdc_platform.lake.selection import within
 
 
@@ -118,12 +120,14 @@ class IcebergLakeTable:
 
     def snapshot(self) -> tuple[Handle, int]:
         with self._answering("could not be loaded"):
-            table = self._catalog().load_table(self._identifier)
-        columns = pl.Schema(schema_to_pyarrow(table.schema()))
+            try:
+                table = self._catalog().load_table(self._identifier)
+            except NoSuchTableError as error:
+                raise Terminal("there is no such Iceberg table", where=self.uri) from error
         newest = table.current_snapshot()
         summary = newest.summary.additional_properties if newest and newest.summary else {}
-        handle = Handle(_version(table), columns, {}, logical(table.schema(), columns), 0)
-        return handle, int(summary.get("total-records", 0))
+        filled = stream_of(table.properties.get(STREAM, ""), int(table.properties.get(PARTITIONS, 0)))
+        return self._handle(table, filled), int(summary.get("total-records", 0))
 
     def rows(self) -> pl.LazyFrame:
         with self._answering("could not be loaded"):
@@ -163,9 +167,10 @@ class IcebergLakeTable:
             columns,
             numbers(table, OFFSETS),
             logical(table.schema(), columns),
-            int(table.properties[PARTITIONS]),
+            int(table.properties.get(PARTITIONS, stream.partitions)),
             numbers(table, POSITIONS),
             _Opened(table, copy.copy(table), stream),
+            stream.identity,
         )
 
     def _opened(self, handle: Handle) -> _Opened:

@@ -52,18 +52,21 @@ def compact(catalog: Catalog, identifier: Identifier) -> Compacted:
                         rows = pa.concat_tables([kept(table, metadata, file) for file in group])
                         for file in group:
                             snapshot.delete_data_file(file)
-                        for file in written(metadata, table.io, rows.sort_by(KEY)):
+                        for file in written(metadata, table.io, _sorted(rows)):
                             snapshot.append_data_file(file)
         return Compacted(len(files), len(files) - sum(len(group) - 1 for group in groups))
 
 
 def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
-    """Forget snapshots that are older, but for the newest one, and remove the files that only they refer to;
-    returns how many. Raises as ``compact``."""
+    """Forget snapshots that another one had followed before that time, and remove the files that only they
+    refer to; returns how many. Raises as ``compact``.
+
+    The one that was the newest at that time stays: a reader may have begun with it since.
+    """
     with _named(identifier):
         table = catalog.load_table(identifier)
         known = _referred(table.metadata, table.io)
-        table.maintenance.expire_snapshots().older_than(before).commit()
+        table.maintenance.expire_snapshots().by_ids(_followed(table.metadata, before)).commit()
         left = catalog.load_table(identifier)
         gone = known - _referred(left.metadata, left.io)
         for path in sorted(gone):
@@ -84,6 +87,11 @@ def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -
         for path in orphans:
             table.io.delete(path)
         return len(orphans)
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    """By key, so that a merge finds its keys in few files; dead letters have none."""
+    return rows.sort_by(KEY) if KEY in rows.column_names else rows
 
 
 def _groups(table: Table, files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
@@ -108,6 +116,17 @@ def _groups(table: Table, files: Sequence[DataFile]) -> Iterator[list[DataFile]]
             in_memory += size
         if len(group) > 1:
             yield group
+
+
+def _followed(metadata: TableMetadata, before: datetime) -> list[int]:
+    """Snapshots that were not the newest any more at that time; those that a branch or a tag names stay."""
+    named = {ref.snapshot_id for ref in metadata.refs.values()}
+    next_at = {each.parent_snapshot_id: each.timestamp_ms for each in metadata.snapshots}
+    until = {
+        each.snapshot_id: next_at.get(each.snapshot_id, each.timestamp_ms) for each in metadata.snapshots
+    }
+    limit = before.timestamp() * 1000
+    return [each for each, ended in until.items() if ended < limit and each not in named]
 
 
 def _referred(metadata: TableMetadata, io: FileIO) -> set[str]:
