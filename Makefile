@@ -1,6 +1,6 @@
 # Everything sets itself up: a machine needs Python 3.11 or newer (with venv) and make.
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo bench test test-quick test-e2e test-coverage soak check format \
+.PHONY: help install hooks demo bench test test-matrix test-quick test-e2e test-coverage soak check format \
 	up health watch-logs deploy-connector down teardown clean
 PYTHON ?= python3
 RUN := .venv/bin/python -m
@@ -20,8 +20,12 @@ demo: install ## capture a small shop into the lake, prove it, and open the UI (
 	@$(RUN) cdc_platform.demo $(ARGS)
 
 test: install ## every test, on real MongoDB, Kafka and Kafka Connect
-	@$(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
-	@$(RUN) pytest -m stack $(ARGS)
+	@$(RUN) pytest -q -n 2 -m "not stack and not matrix" $(ARGS)
+	@$(RUN) pytest -m "stack and not matrix" $(ARGS)
+
+test-matrix: install ## every combination of format, catalog and store (`make test` has pairs of them)
+	@$(RUN) pytest -q -n 2 -m "matrix and not stack" $(ARGS)
+	@$(RUN) pytest -m "matrix and stack" $(ARGS) || [ $$? -eq 5 ]  # 5: there is none, or ARGS chose others
 
 bench: install ## measure throughput, merges and lag beside what people use; writes bench/results.json
 	@$(RUN) bench $(ARGS)
@@ -31,21 +35,21 @@ soak: install ## what takes long: 10,000 simulated programs, kills, a hot key, m
 	@$(RUN) pytest -v -m "soak and stack" tests/soak $(ARGS) || [ $$? -eq 5 ]
 
 test-quick: install ## the unit tests
-	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack" $(ARGS)
+	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack and not matrix" $(ARGS)
 
 test-e2e: install ## the tests on real components alone
-	@$(RUN) pytest -m stack $(ARGS)
+	@$(RUN) pytest -m "stack and not matrix" $(ARGS)
 
 test-coverage: install ## every test, and how much of the code they run; fails below 80 %
-	@$(RUN) pytest -q -n 2 -m "not stack" --cov --cov-report= --cov-fail-under=0 $(ARGS)
-	@$(RUN) pytest -m stack --cov --cov-append --cov-report=term $(ARGS)
+	@$(RUN) pytest -q -n 2 -m "not stack and not matrix" --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	@$(RUN) pytest -m "stack and not matrix" --cov --cov-append --cov-report=term $(ARGS)
 
 check: install ## format, lint, types, import contracts and unit tests
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@.venv/bin/lint-imports
-	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack"
+	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack and not matrix"
 
 format: install ## format the code
 	@$(RUN) ruff format .

@@ -1,30 +1,132 @@
 """The catalog that knows the lake's Iceberg tables: an embedded one, or any that pyiceberg is configured for.
 
-Invariant: nothing is opened before the first table is needed, and a process opens a catalog once.
+Invariants
+- Nothing is opened before the first table is needed, and a process opens a catalog once.
+- The embedded catalog keeps no connection between two calls (``NullPool``): any number of threads and
+  processes use its database at once. Who finds it locked waits for ``PATIENCE_S``, and no longer.
+- A commit is sent once. Where the client of a catalog would send it again by itself (Glue), it is told not
+  to: the second one is refused if the first one was applied and its answer lost, and pyiceberg removes the
+  manifests of a commit that was refused.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import Lock
+from typing import Any, Final, cast
 
-from pyiceberg.catalog import Catalog, load_catalog
+from pydantic import ValidationError as UnreadableAnswer
+from pyiceberg.catalog import Catalog, CatalogType, infer_catalog_type, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchPropertyException, NotInstalledError
+from pyiceberg.utils.config import Config
+from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import NullPool
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
+from cdc_platform.core.errors import CdcError, Terminal
+from cdc_platform.lake.iceberg.failures import UNREACHABLE, told
+from cdc_platform.lake.iceberg.rest import BoundedRestCatalog
 
 EMBEDDED = "cdc"
 """Name of the embedded catalog, by which other readers know its tables in the database."""
 
+PATIENCE_S: Final = 15.0
+"""Seconds for which a locked database is waited for."""
 
-@cache
+_opening: Final = Lock()
+
+
 def embedded(root: Path) -> SqlCatalog:
-    """On SQLite, ``<root>/iceberg/catalog.db``, with the tables beside it."""
-    folder = root / "iceberg"
-    folder.mkdir(parents=True, exist_ok=True)
-    return SqlCatalog(EMBEDDED, uri=f"sqlite:///{folder / 'catalog.db'}", warehouse=folder.as_uri())
+    """On SQLite, ``<root>/iceberg/catalog.db``, with the tables beside it. Raises Transient."""
+    with _opening:
+        return _embedded(root)
 
 
-@cache
 def configured(name: str) -> Catalog:
     """As pyiceberg finds it in its own configuration: ``PYICEBERG_CATALOG__<NAME>__URI`` and so on, or
-    ``.pyiceberg.yaml``."""
-    return load_catalog(name)
+    ``.pyiceberg.yaml``. Raises Terminal for one that is not configured or not well, Transient for one that
+    does not answer.
+    """
+    with _opening:
+        return _configured(name)
+
+
+def on_sqlite(name: str, database: Path, warehouse: str, patience: float = PATIENCE_S) -> SqlCatalog:
+    """A catalog in a file, made if there is none. ``patience``: seconds to wait for a locked database."""
+    uri = URL.create("sqlite", database=str(database), query={"timeout": str(patience)}).render_as_string()
+    where = str(database)
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes that make its tables at once, all but one find them there.
+        made = Retrying(stop=stop_after_attempt(5), retry=retry_if_exception(_made_meanwhile), reraise=True)
+        catalog = made(SqlCatalog, name, uri=uri, warehouse=warehouse)
+    except UNREACHABLE as error:
+        remedy = "check that this user may write the folder, and that its disk has room"
+        raise told(error, "the embedded Iceberg catalog could not be opened", where, remedy) from error
+    catalog.engine.dispose()
+    catalog.engine = create_engine(uri, poolclass=NullPool)
+    return catalog
+
+
+def opened(name: str, configuration: dict[str, Any]) -> Catalog:
+    """A catalog of pyiceberg's by its properties. Raises as ``configured``."""
+    try:
+        kind = CatalogType(configuration.get("type") or infer_catalog_type(name, cast(Any, configuration)))
+        if kind is CatalogType.REST and "uri" in configuration:
+            return BoundedRestCatalog(name, **configuration)
+        if kind is CatalogType.GLUE:
+            configuration = {**configuration, "glue.max-retries": 0}
+        return load_catalog(name, **configuration)
+    except (*_MISCONFIGURED, *UNREACHABLE) as error:
+        raise _not_opened(error, name) from error
+
+
+_MISCONFIGURED: Final = (
+    ArgumentError,
+    ImportError,
+    KeyError,
+    NoSuchModuleError,
+    NoSuchPropertyException,
+    NotInstalledError,
+    TypeError,
+    ValueError,
+)
+
+
+def _not_opened(error: Exception, name: str) -> CdcError:
+    where = f"CDC_ICEBERG_CATALOG={name}"
+    if isinstance(error, _MISCONFIGURED) and not isinstance(error, UnreadableAnswer):
+        variable = f"PYICEBERG_CATALOG__{name.upper().replace('-', '_')}"
+        return Terminal(
+            f"the Iceberg catalog is not configured, or not well: {type(error).__name__}: {error}",
+            where=where,
+            remedy=f"set {variable}__TYPE, __URI and __WAREHOUSE, or catalog.{name} in .pyiceberg.yaml; "
+            "without CDC_ICEBERG_CATALOG the embedded catalog is used",
+        )
+    remedy = "check that it runs, and its uri, warehouse and credentials in pyiceberg's configuration"
+    return told(error, "the Iceberg catalog could not be opened", where, remedy)
+
+
+@cache
+def _embedded(root: Path) -> SqlCatalog:
+    folder = root / "iceberg"
+    if set("?#") & set(str(folder)):
+        raise Terminal(
+            "the folder's name has ? or #, which pyiceberg does not take for parts of a path",
+            where=str(folder),
+            remedy="set CDC_LAKE_ROOT to another folder",
+        )
+    # Not as_uri: pyiceberg takes the path as it stands, so that "%20" would be part of a name.
+    return on_sqlite(EMBEDDED, folder / "catalog.db", f"file://{folder}")
+
+
+@cache
+def _configured(name: str) -> Catalog:
+    return opened(name, dict(Config().get_catalog_config(name) or {}))
+
+
+def _made_meanwhile(error: BaseException) -> bool:
+    return isinstance(error, OperationalError) and "already exists" in str(error)

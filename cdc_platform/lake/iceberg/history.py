@@ -19,14 +19,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from cdc_platform.core.columns import INGESTED, KEY, OFFSET, PARTITION
-from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import (
     CHANGE,
     COMMIT,
@@ -40,7 +38,7 @@ from cdc_platform.core.history import (
 )
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.iceberg.arrow import from_file
-from cdc_platform.lake.iceberg.failures import UNREACHABLE
+from cdc_platform.lake.iceberg.failures import answering
 
 _ROW: Final = [KEY, PARTITION, OFFSET, INGESTED]
 
@@ -145,14 +143,8 @@ class IcebergHistory:
             return _frame(from_file(pq.read_table(source), table.schema().select(*columns)))
 
     def _table(self) -> Table:
-        try:
+        with answering("could not be loaded", self.uri, "check the catalog and the store"):
             return self._catalog().load_table(self._identifier)
-        except (NoSuchTableError, *UNREACHABLE) as error:
-            raise Transient(
-                f"the Iceberg table could not be loaded: {_short(error)}",
-                where=self.uri,
-                remedy="check the catalog and the store",
-            ) from error
 
 
 def _snapshots(table: Table) -> list[Snapshot]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 import polars as pl
@@ -32,11 +32,11 @@ from pyiceberg.table.metadata import TableMetadataV1
 from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
-from cdc_platform.core.errors import Conflict, Terminal, Transient
+from cdc_platform.core.errors import Conflict, Terminal
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
-from cdc_platform.lake.iceberg.failures import OVERTAKEN, UNREACHABLE
+from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
 from cdc_platform.lake.iceberg.properties import (
@@ -77,7 +77,8 @@ class IcebergLakeTable:
         return f"iceberg:{'.'.join(self._identifier)}"
 
     def exists(self) -> bool:
-        return self._catalog().table_exists(self._identifier)
+        with self._answering("could not be looked for"):
+            return self._catalog().table_exists(self._identifier)
 
     def open(self, stream: Stream) -> Handle:
         with self._answering("could not be loaded"):
@@ -139,7 +140,8 @@ class IcebergLakeTable:
 
     def newest_info(self) -> Mapping[str, str]:
         """What the newest commit carried."""
-        snapshot = self._catalog().load_table(self._identifier).current_snapshot()
+        with self._answering("could not be loaded"):
+            snapshot = self._catalog().load_table(self._identifier).current_snapshot()
         return snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
 
     def _create(self, stream: Stream) -> Table:
@@ -206,19 +208,12 @@ class IcebergLakeTable:
             yield transaction, arrow, {**info, **moved}
             transaction.set_properties(moved)
 
-    @contextmanager
-    def _answering(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OVERTAKEN as error:
-            raise Conflict(f"another writer committed first ({error})", where=self.uri) from error
-        except UNREACHABLE as error:
-            raise Transient(
-                f"the Iceberg table {what}: {type(error).__name__}: {error}",
-                where=self.uri,
-                remedy="check the catalog and the store; nothing is lost, the table's own offsets say "
-                "where to go on",
-            ) from error
+    def _answering(self, failed: str) -> AbstractContextManager[None]:
+        return answering(
+            failed,
+            self.uri,
+            "check the catalog and the store; nothing is lost, the table's own offsets say where to go on",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 import pyarrow as pa
@@ -26,10 +26,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from cdc_platform.core.columns import KEY
-from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Compacted
 from cdc_platform.core.sizes import FILE_BYTES, FILE_MEMORY_BYTES, LARGE_ROW_BYTES
-from cdc_platform.lake.iceberg.failures import OVERTAKEN, UNREACHABLE
+from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
 
 Identifier = tuple[str, ...]
@@ -40,7 +39,7 @@ def compact(catalog: Catalog, identifier: Identifier) -> Compacted:
 
     Raises Conflict if a writer was in the way, Transient if catalog or store do not answer.
     """
-    with _named(identifier):
+    with _answering(identifier):
         table = catalog.load_table(identifier)
         files = [task.file for task in table.scan().plan_files() if not task.delete_files]
         groups = list(_groups(table, files))
@@ -63,7 +62,7 @@ def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
 
     The one that was the newest at that time stays: a reader may have begun with it since.
     """
-    with _named(identifier):
+    with _answering(identifier):
         table = catalog.load_table(identifier)
         known = _referred(table.metadata, table.io)
         table.maintenance.expire_snapshots().by_ids(_followed(table.metadata, before)).commit()
@@ -77,7 +76,7 @@ def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
 def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
     """Remove files of the table's folder that are older and that no metadata names, as killed writers leave
     them; returns how many. Raises as ``compact``."""
-    with _named(identifier):
+    with _answering(identifier):
         table = catalog.load_table(identifier)
         found = list(_files_of(table, before))
         # Looked at after the files: a commit in between names files that are there already.
@@ -159,16 +158,9 @@ def _files_of(table: Table, before: datetime) -> Iterator[str]:
             yield location + each.path.removeprefix(path)
 
 
-@contextmanager
-def _named(identifier: Identifier) -> Iterator[None]:
-    where = ".".join(identifier)
-    try:
-        yield
-    except OVERTAKEN as error:
-        raise Conflict(f"a writer committed meanwhile ({error})", where=where) from error
-    except UNREACHABLE as error:
-        raise Transient(
-            f"the table could not be kept up: {type(error).__name__}: {error}",
-            where=where,
-            remedy="check the catalog and the store; the table is whole, the next upkeep tries again",
-        ) from error
+def _answering(identifier: Identifier) -> AbstractContextManager[None]:
+    return answering(
+        "could not be kept up",
+        ".".join(identifier),
+        "check the catalog and the store; the table is whole, the next upkeep tries again",
+    )
