@@ -41,7 +41,8 @@ class BoundedRestCatalog(RestCatalog):
     ) -> CommitTableResponse:
         """As pyiceberg's; a commit of ours that is refused although it is there is made."""
         try:
-            return super().commit_table(table, requirements, updates)
+            answer: CommitTableResponse = super().commit_table(table, requirements, updates)
+            return answer
         except CommitFailedException:
             ours = [each.snapshot.snapshot_id for each in updates if isinstance(each, AddSnapshotUpdate)]
             if not ours:

@@ -65,8 +65,8 @@ class IcebergLakeTable:
         kind: Contents,
         partition_by: Sequence[str] = (),
     ) -> None:
-        """``catalog``: opens it, or gives it if it is open. ``partition_by``: columns of METADATA to partition
-        a table by that is made; one that is there must be partitioned so already."""
+        """``catalog``: opens it, or gives it if it is open. ``partition_by``: columns of METADATA to
+        partition a table by that is made; one that is there must be partitioned so already."""
         self._catalog = catalog
         self._identifier = identifier
         self._kind = kind
