@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock
 
@@ -27,12 +27,16 @@ from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.local import packaged
 from cdc_platform.local.cache import make_directory, require_space
 
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
+
 Progress = Callable[[str], None]
 """Receives one line for a person each time something worth knowing happens."""
 
 KAFKA_VERSION: Final = "4.1.1"
 DEBEZIUM_VERSION: Final = "3.4.0.Final"
 LOG4J_VERSION: Final = "2.24.3"
+ICEBERG_VERSION: Final = "1.10.1"
 
 LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
 
@@ -46,7 +50,7 @@ class Bundle:
     """A set of jars kept in one directory.
 
     `roots` are the coordinates that the lock is resolved from, with all that they need; `alone` are taken
-    as they are.
+    as they are. A coordinate is `group:artifact:version`, with `:classifier` where it has one.
     """
 
     name: str
@@ -75,7 +79,39 @@ DEBEZIUM: Final = Bundle(
     (f"io.debezium:debezium-connector-mongodb:{DEBEZIUM_VERSION}",),
     leave_out=_PROVIDED_BY_CONNECT,
 )
-BUNDLES: Final = (KAFKA, DEBEZIUM)
+ICEBERG_REST: Final = Bundle(
+    "iceberg-rest",
+    f"Iceberg's reference REST catalog {ICEBERG_VERSION}",
+    (
+        f"org.apache.iceberg:iceberg-core:{ICEBERG_VERSION}",
+        "org.eclipse.jetty:jetty-servlet:11.0.26",
+        "org.xerial:sqlite-jdbc:3.51.1.0",
+        "org.slf4j:slf4j-simple:2.0.17",
+    ),
+    alone=(
+        f"org.apache.iceberg:iceberg-open-api:{ICEBERG_VERSION}:test-fixtures",
+        f"org.apache.iceberg:iceberg-core:{ICEBERG_VERSION}:tests",
+        f"org.apache.iceberg:iceberg-aws:{ICEBERG_VERSION}",
+        f"org.apache.iceberg:iceberg-aws-bundle:{ICEBERG_VERSION}",
+        # Alone: what they need is shaded into them, and what they name besides would bring an older slf4j.
+        "org.apache.hadoop:hadoop-client-api:3.4.2",
+        "org.apache.hadoop:hadoop-client-runtime:3.4.2",
+        "commons-logging:commons-logging:1.3.0",
+    ),
+)
+SPARK: Final = Bundle(
+    "spark",
+    "Delta and Iceberg for Spark 4.0",
+    (),
+    alone=(
+        "io.delta:delta-spark_2.13:4.0.0",
+        "io.delta:delta-storage:4.0.0",
+        f"org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:{ICEBERG_VERSION}",
+    ),
+)
+"""For a Spark that reads the lake; pyspark brings Spark itself."""
+
+BUNDLES: Final = (KAFKA, DEBEZIUM, ICEBERG_REST, SPARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +135,24 @@ class Artifacts:
 
 def ensure(cache_dir: Path, progress: Progress) -> Artifacts:
     """Everything in place, fetched if need be. `Transient` without network, `Terminal` for other trouble."""
-    jars = read_lock(LOCK_FILE.read_text())
-    root = cache_dir.expanduser().resolve() / "jars"
-    make_directory(root)
-    directories = {bundle.name: _ensure_bundle(bundle, jars, root, progress) for bundle in BUNDLES}
+    kafka, debezium = (ensure_bundle(bundle, cache_dir, progress) for bundle in (KAFKA, DEBEZIUM))
     return Artifacts(
         java=packaged.java(),
         mongod=packaged.mongod(cache_dir.expanduser().resolve()),
-        kafka_jars=directories[KAFKA.name],
-        plugins=directories[DEBEZIUM.name].parent,
+        kafka_jars=kafka,
+        plugins=debezium.parent,
     )
 
 
+def ensure_bundle(bundle: Bundle, cache_dir: Path, progress: Progress) -> Path:
+    """The directory with the bundle's jars. Raises as `ensure`."""
+    root = cache_dir.expanduser().resolve() / "jars"
+    make_directory(root)
+    return _ensure_bundle(bundle, read_lock(LOCK_FILE.read_text()), root, progress)
+
+
 def read_lock(text: str) -> tuple[Jar, ...]:
-    """Parse `bundle group:artifact:version sha256` lines; `#` starts a comment line."""
+    """Parse `bundle coordinate sha256` lines; `#` starts a comment line."""
     lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
     return tuple(Jar(*fields) for fields in lines)
 
@@ -165,9 +205,7 @@ def _fetch(bundle: Bundle, jars: list[Jar], staging: Path, progress: Progress) -
 def _download(jar: Jar, repository: Path) -> Path:
     from jgo.maven import MavenContext  # noqa: PLC0415  (0.3 s, and only needed once a machine)
 
-    context = MavenContext(repo_cache=repository, timeout=30)
-    group, artifact, version = jar.coordinate.split(":")
-    path = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+    path = _resolved(MavenContext(repo_cache=repository, timeout=30), jar.coordinate)
     found = _sha256(path)
     if found != jar.sha256:
         raise Terminal(
@@ -176,6 +214,11 @@ def _download(jar: Jar, repository: Path) -> Path:
             remedy="something between this machine and the repository changes files; do not use it",
         )
     return path
+
+
+def _resolved(context: MavenContext, coordinate: str) -> Path:
+    group, name, version, *classifier = coordinate.split(":")
+    return Path(context.project(group, name).at_version(version).artifact(*classifier).resolve())
 
 
 def _fetch_failed(bundle: Bundle, jar: Jar, staging: Path, error: Exception) -> Exception:
@@ -215,13 +258,12 @@ def write_lock(target: Path, progress: Progress) -> None:
         context = MavenContext(repo_cache=Path(directory))
         for bundle in BUNDLES:
             progress(f"resolving {bundle.title}")
-            found = {str(artifact.component) for artifact in resolve("+".join(bundle.roots))}
+            needed = resolve("+".join(bundle.roots)) if bundle.roots else ()
+            found = {":".join(str(artifact.component).split(":")[:3]) for artifact in needed}
             for coordinate in sorted(found.union(bundle.alone)):
-                group, artifact, version = coordinate.split(":")[:3]
-                if artifact.startswith(bundle.leave_out):
+                if coordinate.split(":")[1].startswith(bundle.leave_out):
                     continue
-                path = Path(context.project(group, artifact).at_version(version).artifact().resolve())
-                lines.append(f"{bundle.name} {group}:{artifact}:{version} {_sha256(path)}")
+                lines.append(f"{bundle.name} {coordinate} {_sha256(_resolved(context, coordinate))}")
                 progress(lines[-1])
     target.write_text("\n".join(lines) + "\n")
 

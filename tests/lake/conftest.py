@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
-from cdc_platform.lake.iceberg.catalog import on_sqlite
+from cdc_platform.lake.iceberg.catalog import on_sqlite, opened
+from cdc_platform.local import iceberg_rest
+from cdc_platform.local.settings import StackSettings
+from cdc_platform.local.stack import Stack
 from tests.lake.proxy import Proxy, proxy
 
 
@@ -17,6 +21,26 @@ def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
     """On SQLite, with its tables in the test's folder."""
     made = on_sqlite("lake", tmp_path / "catalog.db", tmp_path.as_uri())
     yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def rest_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Iceberg's reference REST catalog. It ends with the session, also when that is killed."""
+    folder = tmp_path_factory.mktemp("iceberg-rest")
+    with Stack.attached(folder / "stack", StackSettings(), ephemeral=True) as stack:
+        yield iceberg_rest.start(stack, folder)
+
+
+@pytest.fixture
+def rest_catalog(rest_url: str) -> Iterator[Catalog]:
+    """The same, opened. What the test made in it is gone afterwards."""
+    made = opened("rest", {"type": "rest", "uri": rest_url})
+    yield made
+    for namespace in made.list_namespaces():
+        for table in made.list_tables(namespace):
+            made.drop_table(table)
+        made.drop_namespace(namespace)
     made.close()
 
 

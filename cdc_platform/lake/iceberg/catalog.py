@@ -76,7 +76,8 @@ def opened(name: str, configuration: dict[str, Any]) -> Catalog:
     try:
         kind = CatalogType(configuration.get("type") or infer_catalog_type(name, cast(Any, configuration)))
         if kind is CatalogType.REST and "uri" in configuration:
-            return BoundedRestCatalog(name, **configuration)
+            # Upkeep has to know every snapshot, or it would take the files of others for orphans.
+            return BoundedRestCatalog(name, **{**configuration, "snapshot-loading-mode": "all"})
         if kind is CatalogType.GLUE:
             configuration = {**configuration, "glue.max-retries": 0}
         return load_catalog(name, **configuration)

@@ -4,9 +4,9 @@ need.
 Invariants
 - No row and no offset changes. Offsets are a property of the table, which a snapshot without them leaves
   alone.
-- A file is removed only if no snapshot that is left refers to it, by the metadata as it is afterwards. Of
-  files that no metadata names only old ones are removed: younger ones may belong to a commit that is under
-  way.
+- A file is removed only if no snapshot that is left refers to it, by the metadata as it is afterwards, and by
+  whatever name: a catalog may call its files otherwise than a store lists them. Of files that no metadata
+  names only old ones are removed: younger ones may belong to a commit that is under way.
 - pyiceberg 0.12 forgets snapshots and leaves all their files behind: removing those is done here.
 """
 
@@ -67,8 +67,9 @@ def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
         known = _referred(table.metadata, table.io)
         table.maintenance.expire_snapshots().by_ids(_followed(table.metadata, before)).commit()
         left = catalog.load_table(identifier)
-        gone = known - _referred(left.metadata, left.io)
-        for path in sorted(gone):
+        needed = _referred(left.metadata, left.io)
+        gone = sorted(path for file, path in known.items() if file not in needed)
+        for path in gone:
             left.io.delete(path)
         return len(gone)
 
@@ -81,8 +82,8 @@ def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -
         found = list(_files_of(table, before))
         # Looked at after the files: a commit in between names files that are there already.
         table = catalog.load_table(identifier)
-        named = _referred(table.metadata, table.io) | set(_own(table))
-        orphans = [path for path in found if path not in named]
+        named = _referred(table.metadata, table.io) | {_file(path): path for path in _own(table)}
+        orphans = [path for path in found if _file(path) not in named]
         for path in orphans:
             table.io.delete(path)
         return len(orphans)
@@ -128,17 +129,24 @@ def _followed(metadata: TableMetadata, before: datetime) -> list[int]:
     return [each for each, ended in until.items() if ended < limit and each not in named]
 
 
-def _referred(metadata: TableMetadata, io: FileIO) -> set[str]:
-    """Manifest lists, manifests and data files of all snapshots."""
-    found: set[str] = set()
+def _referred(metadata: TableMetadata, io: FileIO) -> dict[str, str]:
+    """Manifest lists, manifests and data files of all snapshots: what each is, and how it is called there."""
+    found: dict[str, str] = {}
     for snapshot in metadata.snapshots:
-        found.add(snapshot.manifest_list)
+        found[_file(snapshot.manifest_list)] = snapshot.manifest_list
         for manifest in snapshot.manifests(io):
-            if manifest.manifest_path in found:
+            if (file := _file(manifest.manifest_path)) in found:
                 continue
-            found.add(manifest.manifest_path)
-            found.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(io))
+            found[file] = manifest.manifest_path
+            for entry in manifest.fetch_manifest_entry(io):
+                found[_file(entry.data_file.file_path)] = entry.data_file.file_path
     return found
+
+
+def _file(path: str) -> str:
+    """The file itself, however it is called: who speaks Java says ``file:/a`` for ``file:///a``, and ``s3a``
+    for ``s3``."""
+    return "/" + PyArrowFileIO.parse_location(path)[2].lstrip("/")
 
 
 def _own(table: Table) -> Iterable[str]:
@@ -146,6 +154,7 @@ def _own(table: Table) -> Iterable[str]:
     yield table.metadata_location
     yield from (each.metadata_file for each in table.metadata.metadata_log)
     yield from (each.statistics_path for each in table.metadata.statistics)
+    yield from (each.statistics_path for each in table.metadata.partition_statistics)
 
 
 def _files_of(table: Table, before: datetime) -> Iterator[str]:
