@@ -115,6 +115,16 @@ def earliest(several: Sequence[Offsets]) -> dict[int, int]:
     return {p: min(offsets.get(p, 0) for offsets in several) for p in sorted(partitions)}
 
 
+def next_ranges(start: Offsets, end: Offsets, most: int | None = None) -> dict[int, Range]:
+    """What lies between: all, or ``most`` offsets, spread evenly over the partitions that are behind, of
+    each one at least."""
+    behind = {p: Range(start.get(p, 0), e) for p, e in end.items() if e > start.get(p, 0)}
+    if most is None:
+        return behind
+    share = max(1, most // max(1, len(behind)))
+    return {p: Range(r.start, min(r.end, r.start + share)) for p, r in behind.items()}
+
+
 def ends_of(ranges: Ranges) -> dict[int, int]:
     return {partition: covered.end for partition, covered in ranges.items()}
 

@@ -18,6 +18,8 @@ keys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from cdc_platform.core.columns import KEY, PARTITION
@@ -36,8 +38,14 @@ def unheard_of(replica: Replica, handle: Handle) -> dict[int, Range]:
 
 def has_grown(replica: Replica, *handles: Handle) -> bool:
     """Whether a key's changes may lie in two partitions, as far as this run or one of the tables knows."""
+    return more_than_made_with(handles, replica.stream.partitions)
+
+
+def more_than_made_with(handles: Sequence[Handle], partitions: int = 0) -> bool:
+    """Whether there are more partitions than one of the tables was made with. ``partitions``: those that the
+    topic has, if that is known; else as far as the tables tell."""
     known = max(partition + 1 for handle in handles for partition in (-1, *handle.offsets))
-    return max(known, replica.stream.partitions) > min(handle.partitions for handle in handles)
+    return max(known, partitions) > min(handle.partitions for handle in handles)
 
 
 def learn(replica: Replica, target: Handle, source: Handle) -> None:
@@ -45,14 +53,12 @@ def learn(replica: Replica, target: Handle, source: Handle) -> None:
     far.
     """
     history = replica.changelog.read(source, {p: Range(0, end) for p, end in target.offsets.items()})
-    moved = (
-        history.select(KEY, PARTITION)
-        .unique()
-        .group_by(KEY)
-        .len()
-        .filter(pl.col("len") > 1)
-        .collect(engine="streaming")
-    )
-    rows = last_rows(replica.changelog, source, moved[KEY], target.offsets)
+    rows = last_rows(replica.changelog, source, moved(history), target.offsets)
     fitted = fit(rows, target.logical, where=f"table {replica.name}")
     replica.current.merge(target, fitted, unheard_of(replica, target), {})
+
+
+def moved(history: pl.LazyFrame) -> pl.Series:
+    """The keys that have changes in two partitions."""
+    found = history.select(KEY, PARTITION).unique().group_by(KEY).len().filter(pl.col("len") > 1)
+    return found.collect(engine="streaming")[KEY]

@@ -16,7 +16,7 @@ from cdc_platform.core import columns
 from cdc_platform.core.errors import OffsetsLost
 from cdc_platform.core.logical import unstored
 from cdc_platform.core.model import Handle, Kind, Receipt
-from cdc_platform.core.offsets import Offsets, Range, Ranges, ends_of
+from cdc_platform.core.offsets import Range, Ranges, ends_of, next_ranges
 from cdc_platform.core.sizes import LARGE_ROW_BYTES
 from cdc_platform.decode.fold import fold
 from cdc_platform.replicate.commit import commit, fit
@@ -68,7 +68,7 @@ def _merge(replica: Replica) -> Receipt | None:
 def _next(replica: Replica, target: Handle, source: Handle) -> Ranges:
     """What to merge next, empty if there is nothing: as much as the limits allow, of large rows one."""
     most = replica.limits.current_rows
-    while chunk := _chunk(target.offsets, source.offsets, most):
+    while chunk := next_ranges(target.offsets, source.offsets, most):
         offsets = sum(covered.end - covered.start for covered in chunk.values())
         size = replica.changelog.row_bytes(source, chunk)
         if size >= LARGE_ROW_BYTES and offsets <= LOOK_AHEAD:
@@ -90,10 +90,3 @@ def _first_row(replica: Replica, source: Handle, chunk: Ranges) -> Ranges:
         return chunk
     partition, _, offset = first.sort("len", columns.PARTITION).row(-1)
     return {partition: Range(chunk[partition].start, offset + 1)}
-
-
-def _chunk(start: Offsets, end: Offsets, rows: int) -> dict[int, Range]:
-    """What to merge next: at most ``rows`` offsets, spread evenly over the partitions that are behind."""
-    behind = {p: Range(start.get(p, 0), e) for p, e in end.items() if e > start.get(p, 0)}
-    share = max(1, rows // max(1, len(behind)))
-    return {p: Range(r.start, min(r.end, r.start + share)) for p, r in behind.items()}

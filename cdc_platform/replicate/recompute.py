@@ -19,9 +19,14 @@ from cdc_platform.decode.fold import newest
 def last_rows(changelog: LakeTable, handle: Handle, keys: pl.Series, ends: Offsets) -> pl.DataFrame:
     """The whole last row of each key below ``ends``, by logical types. Holds these and the keys' offsets."""
     history = changelog.read(handle, {partition: Range(0, end) for partition, end in ends.items()})
-    wanted = pl.LazyFrame({KEY: keys.unique()})
-    places = newest(history.join(wanted, on=KEY, how="semi")).collect()
+    places = last_places(history, keys)
     if places.is_empty():
         return unstored(history.clear().collect(), handle.logical)
     rows = history.join(places.lazy(), on=[PARTITION, OFFSET], how="semi").collect()
     return unstored(rows, handle.logical)
+
+
+def last_places(history: pl.LazyFrame, keys: pl.Series) -> pl.DataFrame:
+    """KEY, PARTITION and OFFSET of each key's last row in the history. A key that has none is left out."""
+    wanted = pl.LazyFrame({KEY: keys.unique()})
+    return newest(history.join(wanted, on=KEY, how="semi")).collect()
