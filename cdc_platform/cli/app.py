@@ -20,6 +20,7 @@ from cdc_platform.cli import (
     run,
     stack,
     tables,
+    upkeep,
     verify,
 )
 
@@ -108,6 +109,7 @@ app.command("pause")(holding.pause)
 app.command("resume")(holding.resume)
 app.command("replay")(replay.replay)
 app.command("reconcile")(reconcile.reconcile)
+app.command("upkeep")(upkeep.upkeep)
 app.add_typer(deadletters.app, name="deadletters")
 
 
