@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,12 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from cdc_platform.lake.iceberg.catalog import on_sqlite, opened
+from cdc_platform.lake.s3 import S3Folder
 from cdc_platform.local import iceberg_rest
+from cdc_platform.local.s3 import S3Server, serving
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
+from tests.lake.buckets import access
 from tests.lake.proxy import Proxy, proxy
 
 
@@ -49,3 +54,17 @@ def faulty() -> Iterator[Proxy]:
     """A server of which nobody knows what it is: it answers as it is told."""
     with proxy() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with serving(tmp_path_factory.mktemp("s3"), random.SystemRandom()) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> S3Folder:
+    """The lake's root in a bucket of its own."""
+    name = f"test-{uuid.uuid4().hex}"
+    s3_server.make_bucket(name)
+    return S3Folder(name, "lake", (), lambda: access(s3_server.endpoint))

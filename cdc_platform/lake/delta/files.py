@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 
 from cdc_platform.core.columns import METADATA, OFFSET, PARTITION
 from cdc_platform.core.offsets import Ranges
+from cdc_platform.lake.store import Place, at_once, footer, scan_options
 
 _FILE: Final = "\0file"
 """Column that names a row's file while it is read. No field of a document can have this name."""
@@ -38,7 +39,7 @@ class Files:
     and ``min.<column>`` and ``max.<column>`` for what has statistics or is partitioned by.
     """
 
-    uri: str
+    place: Place
     schema: pl.Schema
     partitioned_by: tuple[str, ...]
     actions: pl.DataFrame
@@ -64,7 +65,7 @@ class Files:
         wanted = pl.any_horizontal(
             [pl.lit(False), *(_may_hold(p, r.start, r.end) for p, r in ranges.items())]
         )
-        return Files(self.uri, self.schema, self.partitioned_by, self.actions.filter(wanted))
+        return Files(self.place, self.schema, self.partitioned_by, self.actions.filter(wanted))
 
     def scan(self) -> pl.LazyFrame:
         """Their rows, by the files' names.
@@ -83,6 +84,7 @@ class Files:
             missing_columns="insert",
             cast_options=_READ_OLD_FILES,
             include_file_paths=_FILE if self.partitioned_by else None,
+            **scan_options(self.place),
         )
         if not self.partitioned_by:
             return found
@@ -101,10 +103,10 @@ class Files:
         return sum(map(in_memory, self._footers()))
 
     def _footers(self) -> list[pq.FileMetaData]:
-        return [pq.read_metadata(path) for path in self._paths()]
+        return at_once(footer, [self.place / unquote(path) for path in self.actions["path"]])
 
     def _paths(self) -> list[str]:
-        return [f"{self.uri}/{unquote(path)}" for path in self.actions["path"]]
+        return [f"{self.place}/{unquote(path)}" for path in self.actions["path"]]
 
 
 def in_memory(footer: pq.FileMetaData) -> int:
@@ -118,13 +120,13 @@ def in_memory(footer: pq.FileMetaData) -> int:
     )
 
 
-def files_of(table: DeltaTable, uri: str) -> Files:
-    """The files of the version that ``table`` stands at. ``uri``: its folder, as it is written on disk."""
+def files_of(table: DeltaTable, place: Place) -> Files:
+    """The files of the version that ``table`` stands at. ``place``: its folder."""
     partitioned_by = tuple(table.metadata().partition_columns)
     actions = pl.DataFrame(pa.table(table.get_add_actions(flatten=True)))
     bounds = {f"{side}.{name}": f"partition.{name}" for name in partitioned_by for side in ("min", "max")}
     known = actions.with_columns(pl.col(value).alias(bound) for bound, value in bounds.items())
-    return Files(uri, schema_of(table), partitioned_by, known)
+    return Files(place, schema_of(table), partitioned_by, known)
 
 
 def schema_of(table: DeltaTable) -> pl.Schema:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -28,6 +27,7 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.delta.files import files_of
+from cdc_platform.lake.store import Place, at_once, delta_options, read, scan_options, tail
 
 _LATER: Final = "read a later version; files of older ones stay retention.files_hours"
 
@@ -36,14 +36,14 @@ Action = dict[str, Any]
 
 
 class DeltaHistory:
-    """Of one Delta table on local disk. Keeps no state."""
+    """Of one Delta table. Keeps no state."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     @property
     def uri(self) -> str:
-        return str(self._path)
+        return str(self._place)
 
     def identity(self) -> str:
         return str(self._table().metadata().id)
@@ -51,18 +51,19 @@ class DeltaHistory:
     def rows(self, version: int) -> pl.LazyFrame:
         if self._actions(version) is None:
             raise Forgotten(f"version {version} is not in the log", where=self.uri, remedy=_LATER)
-        files = files_of(self._table(version), self.uri)
+        files = files_of(self._table(version), self._place)
         # Those of the newest version are there; of others a vacuum may have removed some.
-        there = set(files_of(self._table(), self.uri).actions["path"])
+        there = set(files_of(self._table(), self._place).actions["path"])
         old = [unquote(name) for name in files.actions["path"] if name not in there]
-        if gone := [name for name in old if not (self._path / name).exists()]:
-            what = f"version {version} cannot be read any more: {len(gone)} of its files were removed"
+        if gone := sum(map(bool, at_once(lambda name: self._damage(name, None), old))):
+            what = f"version {version} cannot be read any more: {gone} of its files were removed"
             raise Forgotten(what, where=self.uri, remedy=_LATER)
         return files.scan()
 
     def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
         versions = range(after + 1, upto + 1)
-        return tuple(_commit(v, actions) for v in versions if (actions := self._actions(v)) is not None)
+        found = zip(versions, at_once(self._actions, versions), strict=True)
+        return tuple(_commit(version, actions) for version, actions in found if actions is not None)
 
     def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         wanted = None if columns is None else [*columns, CHANGE, COMMIT]
@@ -78,46 +79,45 @@ class DeltaHistory:
 
     def damaged(self, version: int | None = None) -> tuple[str, ...]:
         actions = pl.DataFrame(pa.table(self._table(version).get_add_actions(flatten=True)))
-        found = (
-            self._damage(name, size) or self._undecodable(name)
-            for name, size in actions.select("path", "size_bytes").iter_rows()
-        )
+        files = actions.select("path", "size_bytes").rows()
+        seen = at_once(lambda file: self._damage(*file), files)
+        found = (what or self._undecodable(name) for what, (name, _) in zip(seen, files, strict=True))
         return tuple(each for each in found if each)
 
     def _require_files(self, after: int, upto: int) -> None:
         """Raise Forgotten or Damaged for the first file of the feed that is not as the log says."""
-        for version in range(after + 1, upto + 1):
-            actions = self._actions(version)
+        versions = range(after + 1, upto + 1)
+        files = []
+        for version, actions in zip(versions, at_once(self._actions, versions), strict=True):
             if actions is None:
                 raise Forgotten(f"version {version} is not in the log any more", where=self.uri)
-            for file in _feed_files(actions):
-                if not (self._path / file["path"]).exists():
-                    raise Forgotten(
-                        f"the change feed of version {version} is not there any more: {file['path']} "
-                        "was removed",
-                        where=self.uri,
-                        remedy="check more often than old files are removed (retention.files_hours)",
-                    )
-                if damage := self._damage(file["path"], file.get("size")):
-                    raise Damaged(f"in the change feed of version {version} {damage}", where=self.uri)
+            files += [(version, file["path"], file.get("size")) for file in _feed_files(actions)]
+        seen = at_once(lambda file: self._damage(file[1], file[2]), files)
+        for (version, name, _), damage in zip(files, seen, strict=True):
+            if damage == _missing(name):
+                raise Forgotten(
+                    f"the change feed of version {version} is not there any more: {name} was removed",
+                    where=self.uri,
+                    remedy="check more often than old files are removed (retention.files_hours)",
+                )
+            if damage:
+                raise Damaged(f"in the change feed of version {version} {damage}", where=self.uri)
 
     def _damage(self, name: str, size: int | None) -> str | None:
         """What can be seen of a file from outside. ``size``: by the log; None if it does not say."""
-        path = self._path / name
-        if not path.exists():
-            return f"data file {name} is missing"
-        if size is not None and (found := path.stat().st_size) != size:
-            return f"data file {name} has {found} bytes instead of {size}"
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 8))
-            tail = file.read()
-        if tail[4:] != b"PAR1" or int.from_bytes(tail[:4], "little") + 12 > path.stat().st_size:
+        try:
+            end = tail(self._place / name, 8)
+        except FileNotFoundError:
+            return _missing(name)
+        if size is not None and end.size != size:
+            return f"data file {name} has {end.size} bytes instead of {size}"
+        if end.data[4:] != b"PAR1" or int.from_bytes(end.data[:4], "little") + 12 > end.size:
             return f"data file {name} has no footer"
         return None
 
     def _undecodable(self, name: str) -> str | None:
         try:
-            pl.read_parquet(self._path / name, glob=False)
+            pl.read_parquet(f"{self._place}/{name}", glob=False, **scan_options(self._place))
         except (pl.exceptions.PolarsError, OSError) as error:
             return f"data file {name} cannot be read ({_short(error)})"
         return None
@@ -125,19 +125,41 @@ class DeltaHistory:
     def _actions(self, version: int) -> list[Action] | None:
         """What the log says of a version, None if it no longer has it."""
         with suppress(FileNotFoundError):
-            text = (self._path / "_delta_log" / f"{version:020}.json").read_bytes()
+            text = read(self._place / "_delta_log" / f"{version:020}.json")
             return [orjson.loads(line) for line in text.splitlines()]
         return None
 
     def _table(self, version: int | None = None) -> DeltaTable:
         try:
-            return DeltaTable(self.uri, version=version)
+            return DeltaTable(self.uri, version=version, storage_options=delta_options(self._place))
         except (DeltaError, OSError) as error:
             raise Transient(
                 f"the Delta table could not be read: {_short(error)}",
                 where=self.uri,
-                remedy="check the folder's permissions and the table's log",
+                remedy="check the lake's place, its permissions and the table's log",
             ) from error
+
+
+def commits_of(table: DeltaTable) -> pl.DataFrame:
+    """When each offset range was committed: committed_at, and partition, start, end of the range."""
+    rows = [
+        (entry["timestamp"], partition, covered.start, covered.end)
+        for entry in table.history()
+        for partition, covered in parse(entry.get(RANGES, "")).items()
+    ]
+    columns = {
+        "ms": pl.Int64,
+        "partition": pl.Int32,
+        "start": pl.Int64,
+        "end": pl.Int64,
+    }
+    found = pl.DataFrame(rows, schema=columns, orient="row")
+    committed_at = pl.from_epoch("ms", time_unit="ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    return found.with_columns(committed_at.alias("committed_at")).drop("ms")
+
+
+def _missing(name: str) -> str:
+    return f"data file {name} is missing"
 
 
 def _feed_files(actions: Sequence[Action]) -> list[Action]:

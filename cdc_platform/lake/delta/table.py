@@ -1,9 +1,12 @@
 """A lake table in Delta.
 
 Invariants (measured on deltalake 1.6; the contract suite pins them)
-- Offsets are Delta transaction identifiers, one per partition of the very topic, and are read from the same
-  handle the commit is made with. Delta refuses that commit only if the other writer's came after the handle's
-  snapshot, so a handle that is re-opened between reading the offsets and writing would double rows.
+- Offsets are Delta transaction identifiers, one per partition of the very topic, and are those of the version
+  that the commit is made against. Delta refuses that commit only if the other writer's came after the
+  handle's snapshot, so a handle that is re-opened between reading the offsets and writing would double rows.
+- In S3 a commit is a conditional put. An answer that was lost is an error, or, where the store's client has
+  asked once more by itself, a Conflict with a commit that is our own: in both cases the next handle sees the
+  offsets moved.
 - ``max_commit_retries=0``: a commit that is re-based on a newer version has not seen its offsets.
 - A merge that changes no row makes no commit, so its offsets would not be recorded; an empty append on the
   same handle records them.
@@ -22,7 +25,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
@@ -32,42 +34,46 @@ from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERA
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle, Kind
-from cdc_platform.core.offsets import NOWHERE, RANGES, Positions, Ranges, Stream, describe, parse
+from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe
 from cdc_platform.lake.delta.files import Files, files_of, schema_of
+from cdc_platform.lake.delta.history import commits_of
 from cdc_platform.lake.delta.marks import logical
 from cdc_platform.lake.delta.owner import description, filled_by
-from cdc_platform.lake.delta.transactions import offsets_of, positions_of, transactions
+from cdc_platform.lake.delta.transactions import STANDING, Standing, standing
 from cdc_platform.lake.identity import stream_of
+from cdc_platform.lake.place import require_conditional_put
+from cdc_platform.lake.s3 import S3Folder
 from cdc_platform.lake.selection import within
+from cdc_platform.lake.store import Place, delta_options, is_delta
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
 
 
 class DeltaLakeTable:
-    """One Delta table on local disk. Keeps no state: threads may share it, but not a handle."""
+    """One Delta table. Keeps no state: threads may share it, but not a handle."""
 
-    def __init__(self, path: Path, kind: Contents, partition_by: Sequence[str] = ()) -> None:
-        """``partition_by``: columns of METADATA, outermost first, to partition a table by that is made; one
-        that is there must be partitioned so already.
+    def __init__(self, place: Place, kind: Contents, partition_by: Sequence[str] = ()) -> None:
+        """``place``: the table's folder. ``partition_by``: columns of METADATA, outermost first, to partition
+        a table by that is made; one that is there must be partitioned so already.
         """
-        self._path = path
+        self._place = place
         self._kind = kind
         self._partition_by = list(partition_by)
 
     @property
     def uri(self) -> str:
-        return str(self._path)
+        return str(self._place)
 
     def exists(self) -> bool:
-        return DeltaTable.is_deltatable(self.uri)
+        return is_delta(self._place)
 
     def open(self, stream: Stream) -> Handle:
+        if isinstance(self._place, S3Folder):
+            require_conditional_put(self._place)
         try:
-            table = DeltaTable(self.uri)
+            table = self._loaded()
         except TableNotFoundError:
             table = self._create(stream)
-        except (DeltaError, OSError) as error:
-            raise self._unavailable("could not be read", error) from error
         owner = table.metadata().description
         filled = filled_by(owner)
         if filled is None or filled.identity != stream.identity:
@@ -79,42 +85,28 @@ class DeltaLakeTable:
             )
         if (found := table.metadata().partition_columns) != self._partition_by:
             raise self._partitioned_otherwise(found)
-        return self._handle(table, stream)
+        return self._handle(table, stream, standing(table, self._place, stream))
 
     def snapshot(self) -> tuple[Handle, int]:
         """The newest version, whatever topic fills it, and the number of its rows, by the log."""
         try:
-            table = DeltaTable(self.uri)
+            table = self._loaded()
         except TableNotFoundError as error:
             raise Terminal("there is no such Delta table", where=self.uri) from error
-        except (DeltaError, OSError) as error:
-            raise self._unavailable("could not be read", error) from error
-        handle = self._handle(table, filled_by(table.metadata().description) or stream_of("", 0))
+        stream = filled_by(table.metadata().description) or stream_of("", 0)
+        handle = self._handle(table, stream, standing(table, self._place, stream))
         return handle, self._opened(handle).files.rows
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
-        return files_of(DeltaTable(self.uri), self.uri).scan()
+        return files_of(self._loaded(), self._place).scan()
 
     def commits(self) -> pl.DataFrame:
         """When each offset range was committed: committed_at, and partition, start, end of the range.
 
         From the commits' own metadata, so it goes back as far as the table's log does.
         """
-        rows = [
-            (entry["timestamp"], partition, covered.start, covered.end)
-            for entry in DeltaTable(self.uri).history()
-            for partition, covered in parse(entry.get(RANGES, "")).items()
-        ]
-        columns = {
-            "ms": pl.Int64,
-            "partition": pl.Int32,
-            "start": pl.Int64,
-            "end": pl.Int64,
-        }
-        found = pl.DataFrame(rows, schema=columns, orient="row")
-        committed_at = pl.from_epoch("ms", time_unit="ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
-        return found.with_columns(committed_at.alias("committed_at")).drop("ms")
+        return commits_of(self._loaded())
 
     def append(
         self,
@@ -125,24 +117,26 @@ class DeltaLakeTable:
         positions: Positions = NOWHERE,
     ) -> Handle:
         table, stream = self._at(handle)
+        moved = Standing(handle.offsets, handle.positions).moved(advance, positions)
         try:
             write_deltalake(
                 table,
                 stored(rows),
                 mode="append",
                 schema_mode="merge",
-                commit_properties=_commit(stream, advance, info, positions),
+                commit_properties=_commit(stream, moved, info),
                 post_commithook_properties=_HOOKS,
             )
         except (DeltaError, OSError) as error:
             raise self._refused(error, advance) from error
-        return self._handle(table, stream)
+        return self._handle(table, stream, moved)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         table, stream = self._at(handle)
         if rows.is_empty():
             return self.append(handle, rows, advance, info)
         base = handle if rows.schema == handle.logical else self._evolve(handle, rows)
+        moved = Standing(handle.offsets, handle.positions).moved(advance, NOWHERE)
         try:
             (
                 table.merge(
@@ -151,7 +145,7 @@ class DeltaLakeTable:
                     source_alias="s",
                     target_alias="t",
                     streamed_exec=False,
-                    commit_properties=_commit(stream, advance, info),
+                    commit_properties=_commit(stream, moved, info),
                     post_commithook_properties=_HOOKS,
                 )
                 .when_matched_delete(f"{OPERATION_COLUMN} = '{DELETE}'")
@@ -163,7 +157,7 @@ class DeltaLakeTable:
             raise self._refused(error, advance) from error
         if table.version() == base.version:
             return self.append(base, rows.clear(), advance, info)
-        return self._handle(table, stream)
+        return self._handle(table, stream, moved)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
         return self._opened(handle).files.overlapping(ranges).row_bytes()
@@ -186,25 +180,37 @@ class DeltaLakeTable:
                     mode="ignore",
                     partition_by=self._partition_by or None,
                     description=description(stream),
-                    configuration=_CONFIGURATION[self._kind],
+                    configuration=self._configuration(),
+                    storage_options=delta_options(self._place),
                 )
-            return DeltaTable(self.uri)
+            return self._loaded()
         except (DeltaError, OSError) as error:
             raise self._unavailable("could not be created", error) from error
 
-    def _handle(self, table: DeltaTable, stream: Stream) -> Handle:
-        offsets = offsets_of(table, stream)
-        positions = positions_of(table, stream, offsets)
+    def _configuration(self) -> dict[str, str | None]:
+        often = {"delta.checkpointInterval": _CHECKPOINT_EVERY} if isinstance(self._place, S3Folder) else {}
+        return {**_CONFIGURATION[self._kind], **often}
+
+    def _loaded(self) -> DeltaTable:
+        """At its newest version. Raises TableNotFoundError if there is none."""
+        try:
+            return DeltaTable(self.uri, storage_options=delta_options(self._place))
+        except TableNotFoundError:
+            raise
+        except (DeltaError, OSError) as error:
+            raise self._unavailable("could not be read", error) from error
+
+    def _handle(self, table: DeltaTable, stream: Stream, at: Standing) -> Handle:
         partitions = (filled_by(table.metadata().description) or stream).partitions
         schema = schema_of(table)
         return Handle(
             table.version(),
             schema,
-            offsets,
+            at.offsets,
             logical(table, schema),
             partitions,
-            positions,
-            _Opened(self.uri, table, stream),
+            at.positions,
+            _Opened(self._place, table, stream),
             stream.identity,
         )
 
@@ -238,8 +244,8 @@ class DeltaLakeTable:
         return Transient(
             f"the Delta table {what}: {error}",
             where=self.uri,
-            remedy="check the disk's space and the folder's permissions; nothing is lost, the table's own "
-            "offsets say where to go on",
+            remedy=f"check {_WHAT[type(self._place) is S3Folder]}; nothing is lost, the table's own offsets "
+            "say where to go on",
         )
 
 
@@ -249,6 +255,9 @@ _CONFIGURATION: Mapping[str, Mapping[str, str | None]] = {
     Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", "delta.appendOnly": "true"},
     Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
 }
+_CHECKPOINT_EVERY = "10"
+"""Commits between two checkpoints in S3: opening a table asks twice for each commit since the last one."""
+_WHAT = ("the disk's space and the folder's permissions", "the store, the network and the credentials")
 _HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
@@ -256,25 +265,23 @@ _HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=F
 class _Opened:
     """What a handle stands for. The files of its version never change: the log is read for them once."""
 
-    uri: str
+    place: Place
     table: DeltaTable
     stream: Stream
 
     @cached_property
     def files(self) -> Files:
-        return files_of(self.table, self.uri)
+        return files_of(self.table, self.place)
 
 
 def _named(columns: Sequence[str]) -> str:
     return ", ".join(columns) or "nothing"
 
 
-def _commit(
-    stream: Stream, advance: Ranges, info: Mapping[str, str], positions: Positions = NOWHERE
-) -> CommitProperties:
+def _commit(stream: Stream, moved: Standing, info: Mapping[str, str]) -> CommitProperties:
     return CommitProperties(
-        app_transactions=transactions(stream, advance, positions),
-        custom_metadata=dict(info),
+        app_transactions=moved.transactions(stream),
+        custom_metadata={**info, STANDING: stream.identity},
         max_commit_retries=0,
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -17,19 +16,20 @@ from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Compacted
 from cdc_platform.core.sizes import FILE_BYTES, FILE_MEMORY_BYTES, LARGE_ROW_BYTES
 from cdc_platform.lake.delta.files import Files, files_of
+from cdc_platform.lake.store import Place, delta_options
 
 RETENTION_HOURS = 168
 """Files of older versions stay that long, for readers and for time travel."""
 
 
-def compact(path: Path) -> Compacted:
+def compact(place: Place) -> Compacted:
     """Make few large files of many small ones; those of large rows (LARGE_ROW_BYTES) stay as they are.
 
     Raises Conflict if a writer was in the way, Transient if the table cannot be read or written.
     """
-    with _named(path):
-        table = DeltaTable(str(path))
-        files = files_of(table, str(path))
+    with _named(place):
+        table = DeltaTable(str(place), storage_options=delta_options(place))
+        files = files_of(table, place)
         if target := _target(files):
             table.optimize.compact(target_size=target)
         return Compacted(files.actions.height, len(table.file_uris()))
@@ -43,27 +43,27 @@ def _target(files: Files) -> int:
     return min(FILE_BYTES, FILE_MEMORY_BYTES * on_disk // max(1, in_memory))
 
 
-def vacuum(path: Path, retention_hours: int = RETENTION_HOURS) -> int:
+def vacuum(place: Place, retention_hours: int = RETENTION_HOURS) -> int:
     """Remove files that no version of the last ``retention_hours`` refers to; returns how many.
 
     Files of writers that were killed before their commit go as well, once they are that old: younger ones may
     belong to a commit that is under way. Raises as ``compact``.
     """
-    with _named(path):
-        table = DeltaTable(str(path))
+    with _named(place):
+        table = DeltaTable(str(place), storage_options=delta_options(place))
         return len(table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=True))
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(place: Place) -> Iterator[None]:
     """Delta's errors as the platform's."""
     try:
         yield
     except CommitFailedError as error:
-        raise Conflict(f"a writer committed meanwhile ({error})", where=str(path)) from error
+        raise Conflict(f"a writer committed meanwhile ({error})", where=str(place)) from error
     except (DeltaError, OSError) as error:
         raise Transient(
             f"the table could not be kept up: {error}",
-            where=str(path),
-            remedy="check the disk's space; the table is whole, the next upkeep tries again",
+            where=str(place),
+            remedy="check the disk's space, or the store; the table is whole, the next upkeep tries again",
         ) from error

@@ -7,10 +7,14 @@ Invariants
 - A commit is sent once. Where the client of a catalog would send it again by itself (Glue), it is told not
   to: the second one is refused if the first one was applied and its answer lost, and pyiceberg removes the
   manifests of a commit that was refused.
+- A table gets the credentials of the moment when it is loaded: those of S3 may have been renewed since the
+  catalog was opened. What pyiceberg's own configuration says of a store counts; the lake's own store fills
+  in what that leaves open.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -27,8 +31,10 @@ from sqlalchemy.pool import NullPool
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from cdc_platform.core.errors import CdcError, Terminal
+from cdc_platform.lake.iceberg.credentials import fill_in
 from cdc_platform.lake.iceberg.failures import UNREACHABLE, told
 from cdc_platform.lake.iceberg.rest import BoundedRestCatalog
+from cdc_platform.lake.store import Place
 
 EMBEDDED = "cdc"
 """Name of the embedded catalog, by which other readers know its tables in the database."""
@@ -39,19 +45,29 @@ PATIENCE_S: Final = 15.0
 _opening: Final = Lock()
 
 
-def embedded(root: Path) -> SqlCatalog:
-    """On SQLite, ``<root>/iceberg/catalog.db``, with the tables beside it. Raises Transient."""
+def embedded(root: Place, beside: Path | None = None) -> SqlCatalog:
+    """On SQLite, ``<beside>/iceberg/catalog.db``, with the tables in ``<root>/iceberg``. Raises Transient.
+
+    ``beside``: a local folder; the lake's root itself unless it is in S3.
+    """
+    folder = beside or root
+    assert isinstance(folder, Path)
     with _opening:
-        return _embedded(root)
+        catalog, own = _embedded(folder / "iceberg", None if folder is root else str(root / "iceberg"))
+    fill_in(catalog, own, root)
+    return catalog
 
 
-def configured(name: str) -> Catalog:
+def configured(name: str, root: Place | None = None) -> Catalog:
     """As pyiceberg finds it in its own configuration: ``PYICEBERG_CATALOG__<NAME>__URI`` and so on, or
-    ``.pyiceberg.yaml``. Raises Terminal for one that is not configured or not well, Transient for one that
-    does not answer.
+    ``.pyiceberg.yaml``. ``root``: the lake's, whose store counts where that says nothing.
+
+    Raises Terminal for one that is not configured or not well, Transient for one that does not answer.
     """
     with _opening:
-        return _configured(name)
+        catalog, own = _configured(name)
+    fill_in(catalog, own, root)
+    return catalog
 
 
 def on_sqlite(name: str, database: Path, warehouse: str, patience: float = PATIENCE_S) -> SqlCatalog:
@@ -112,8 +128,8 @@ def _not_opened(error: Exception, name: str) -> CdcError:
 
 
 @cache
-def _embedded(root: Path) -> SqlCatalog:
-    folder = root / "iceberg"
+def _embedded(folder: Path, warehouse: str | None) -> tuple[SqlCatalog, Mapping[str, str]]:
+    """With its own properties. ``warehouse``: None for the folder itself."""
     if set("?#") & set(str(folder)):
         raise Terminal(
             "the folder's name has ? or #, which pyiceberg does not take for parts of a path",
@@ -121,12 +137,15 @@ def _embedded(root: Path) -> SqlCatalog:
             remedy="set CDC_LAKE_ROOT to another folder",
         )
     # Not as_uri: pyiceberg takes the path as it stands, so that "%20" would be part of a name.
-    return on_sqlite(EMBEDDED, folder / "catalog.db", f"file://{folder}")
+    catalog = on_sqlite(EMBEDDED, folder / "catalog.db", warehouse or f"file://{folder}")
+    return catalog, catalog.properties
 
 
 @cache
-def _configured(name: str) -> Catalog:
-    return opened(name, dict(Config().get_catalog_config(name) or {}))
+def _configured(name: str) -> tuple[Catalog, Mapping[str, str]]:
+    """With its own properties, and those that its server gives."""
+    catalog = opened(name, dict(Config().get_catalog_config(name) or {}))
+    return catalog, catalog.properties
 
 
 def _made_meanwhile(error: BaseException) -> bool:
