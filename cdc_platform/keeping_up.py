@@ -74,16 +74,19 @@ def keep_up(settings: Settings, part: Part, work: Work) -> Kept | None:
     name = table_name(part.source, part.collection, part.contents)
     if not lake.table(name, part.contents).exists():
         return None
-    compacted = _patiently(lambda: lake.compact(name)) if work.compact else None
+    compacted = patiently(lambda: lake.compact(name)) if work.compact else None
     hours = work.clean_hours
-    removed = None if hours is None else _patiently(lambda: lake.clean(name, hours))
+    removed = None if hours is None else patiently(lambda: lake.clean(name, hours))
     if compacted is None:
         return Kept(removed=removed)
     return Kept(compacted.files_before, compacted.files_after, removed)
 
 
-def _patiently(keep: Callable[[], T]) -> T:
-    """Writers commit every second; between two of their commits there is room for one of upkeep's."""
+def patiently(keep: Callable[[], T]) -> T:
+    """Do it, again after a Conflict, ten times at most.
+
+    Writers commit every second; between two of their commits there is room for one of upkeep's.
+    """
     return Retrying(
         retry=retry_if_exception_type(Conflict),
         stop=stop_after_attempt(10),
