@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.table.update import TableRequirement, TableUpdate
 
 from cdc_platform.core.columns import DELETE, KEY, UPDATE
 from cdc_platform.core.errors import Conflict
@@ -113,3 +117,54 @@ def test_the_metadata_stays_small_after_many_commits(catalog: SqlCatalog, tmp_pa
 
 def newest_metadata(catalog: SqlCatalog) -> Path:
     return Path(catalog.load_table(NAME).metadata_location.removeprefix("file://"))
+
+
+class Overtaking(SqlCatalog):
+    """Lets another writer commit before each of its own commits, as long as there are any in ``first``."""
+
+    first: list[Callable[[], None]]
+
+    def commit_table(
+        self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
+    ) -> CommitTableResponse:
+        if self.first:
+            self.first.pop()()
+        return super().commit_table(table, requirements, updates)
+
+
+@pytest.fixture
+def overtaken(catalog: SqlCatalog) -> Iterator[Overtaking]:
+    made = Overtaking("lake", **catalog.properties)
+    made.first = []
+    yield made
+    made.close()
+
+
+def test_a_compaction_goes_on_top_of_what_writers_add_meanwhile(
+    catalog: SqlCatalog, overtaken: Overtaking
+) -> None:
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CHANGELOG)
+    for n in range(4):
+        add(table, [row(0, n, f"k{n}")], {0: Range(n, n + 1)})
+
+    def appending(n: int) -> None:
+        add(table, [row(0, n, f"k{n}")], {0: Range(n, n + 1)})
+
+    overtaken.first = [partial(appending, n) for n in (6, 5, 4)]
+    done = compact(overtaken, NAME)
+    assert (done.files_before, done.files_after) == (4, 1)
+    assert keys(table) == [f"k{n}" for n in range(7)]
+    assert len(list(catalog.load_table(NAME).scan().plan_files())) == 4
+    assert table.open(STREAM).offsets == {0: 7}
+
+
+def test_a_compaction_whose_files_a_merge_replaced_meanwhile_is_refused(
+    catalog: SqlCatalog, overtaken: Overtaking
+) -> None:
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
+    for n in range(2):
+        apply(table, [row(0, n, f"k{n}", v=n)], {0: Range(n, n + 1)})
+    overtaken.first = [lambda: apply(table, [row(0, 2, "k1", DELETE)], {0: Range(2, 3)})]
+    with pytest.raises(Conflict, match="replaced the files"):
+        compact(overtaken, NAME)
+    assert keys(table) == ["k0"]

@@ -18,6 +18,7 @@ from cdc_platform.core.offsets import Range
 from cdc_platform.core.ports import Lake, StoredTable
 from cdc_platform.lake.delta.lake import DeltaLake
 from cdc_platform.lake.iceberg.lake import IcebergLake
+from cdc_platform.lake.s3 import S3Folder
 from tests.lake.contract import add, apply
 from tests.lake.rows import STREAM, fitted, row
 
@@ -37,9 +38,15 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["delta", "iceberg"])
+@pytest.fixture(params=["delta", "delta in S3", "iceberg"])
 def lake(request: pytest.FixtureRequest, tmp_path: Path, catalog: SqlCatalog, clock: Clock) -> Lake:
-    return DeltaLake(tmp_path) if request.param == "delta" else IcebergLake(lambda: catalog, clock.now)
+    match request.param:
+        case "delta":
+            return DeltaLake(tmp_path)
+        case "iceberg":
+            return IcebergLake(lambda: catalog, clock.now)
+    bucket: S3Folder = request.getfixturevalue("bucket")
+    return DeltaLake(bucket)
 
 
 @pytest.fixture
@@ -112,6 +119,14 @@ def test_what_was_the_newest_within_the_hours_stays_however_old_it_is(
     apply(current, [row(0, 2, "a", UPDATE, v=3)], {0: Range(2, 3)})
     assert lake.clean(NAME, 1) == 0
     assert values(begun) == [("a", 2)]
+
+
+def test_files_that_are_gone_already_are_not_counted_again(
+    lake: Lake, current: StoredTable, clock: Clock
+) -> None:
+    clock.ahead = timedelta(seconds=1)
+    assert lake.clean(NAME, 0)
+    assert lake.clean(NAME, 0) == 0
 
 
 def test_dead_letters_are_compacted_as_any_table(lake: Lake) -> None:

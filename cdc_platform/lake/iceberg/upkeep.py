@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType
@@ -26,12 +28,24 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from cdc_platform.core.columns import KEY
+from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Compacted
 from cdc_platform.core.sizes import FILE_BYTES, FILE_MEMORY_BYTES, LARGE_ROW_BYTES
-from cdc_platform.lake.iceberg.failures import answering
+from cdc_platform.lake.iceberg.failures import OVERTAKEN, answering
 from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
 
 Identifier = tuple[str, ...]
+
+_TRIES: Final = 20
+"""Times that a compaction's commit is tried beside writers that commit all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Files of the table, and the new ones with their rows: one, if the rows are of one partition."""
+
+    few: list[DataFile]
+    one: list[DataFile]
 
 
 def compact(catalog: Catalog, identifier: Identifier) -> Compacted:
@@ -42,18 +56,9 @@ def compact(catalog: Catalog, identifier: Identifier) -> Compacted:
     with _answering(identifier):
         table = catalog.load_table(identifier)
         files = [task.file for task in table.scan().plan_files() if not task.delete_files]
-        groups = list(_groups(table, files))
-        if groups:
-            with table.transaction() as transaction:
-                metadata = transaction.table_metadata
-                with transaction.update_snapshot().overwrite() as snapshot:
-                    for group in groups:
-                        rows = pa.concat_tables([kept(table, metadata, file) for file in group])
-                        for file in group:
-                            snapshot.delete_data_file(file)
-                        for file in written(metadata, table.io, _sorted(rows)):
-                            snapshot.append_data_file(file)
-        return Compacted(len(files), len(files) - sum(len(group) - 1 for group in groups))
+        made = [_put_together(table, group) for group in _groups(table, files)]
+        done = _exchanged(catalog, identifier, made) if made else []
+        return Compacted(len(files), len(files) - sum(len(each.few) - len(each.one) for each in done))
 
 
 def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
@@ -87,6 +92,46 @@ def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -
         for path in orphans:
             table.io.delete(path)
         return len(orphans)
+
+
+def _put_together(table: Table, files: list[DataFile]) -> _Group:
+    metadata = table.metadata
+    rows = pa.concat_tables([kept(table, metadata, file) for file in files])
+    return _Group(files, list(written(metadata, table.io, _sorted(rows))))
+
+
+def _exchanged(catalog: Catalog, identifier: Identifier, groups: list[_Group]) -> list[_Group]:
+    """Commit the groups whose files all are in the table still, and give these.
+
+    The rows are in their new files by then, so that a commit is short: writers that commit every second leave
+    room for it. A commit that another one overtook is made again, on top of that. New files that become
+    nobody's stay until they are old: whether a commit that was refused was not made after all is not known.
+    """
+    for tried in range(1, _TRIES + 1):
+        table = catalog.load_table(identifier)
+        there = {task.file.file_path for task in table.scan().plan_files() if not task.delete_files}
+        whole = [each for each in groups if there.issuperset(file.file_path for file in each.few)]
+        if not whole:
+            break
+        try:
+            _exchange(table, whole)
+            return whole
+        except OVERTAKEN:
+            if tried == _TRIES:
+                raise
+    raise Conflict("writers have replaced the files meanwhile", where=".".join(identifier))
+
+
+def _exchange(table: Table, groups: Sequence[_Group]) -> None:
+    with (
+        table.transaction() as transaction,
+        transaction.update_snapshot().overwrite() as snapshot,
+    ):
+        for group in groups:
+            for file in group.few:
+                snapshot.delete_data_file(file)
+            for file in group.one:
+                snapshot.append_data_file(file)
 
 
 def _sorted(rows: pa.Table) -> pa.Table:
