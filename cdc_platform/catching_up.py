@@ -1,8 +1,8 @@
-"""A table's lake tables brought to where its topic ends, by whoever needs them there now."""
+"""Lake tables brought to where their topics end, by whoever needs them there now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
@@ -19,20 +19,20 @@ def _never() -> bool:
 def catch_up(
     settings: Settings,
     source: Source,
-    replica: Replica,
+    replicas: Sequence[Replica],
     log: KafkaLog,
     stopped: Callable[[], bool] = _never,
 ) -> None:
-    """Bring the table forward, unless a staying run is doing so already or an operator holds it back.
+    """Bring the tables forward, unless a staying run is doing so already or an operator holds them back.
 
-    ``stopped``: whether nobody waits for it any more. Raises the CdcError that stops the table.
+    ``stopped``: whether nobody waits for it any more. Raises the CdcError that stops one of them.
     """
     held = holds(settings, source)
     with fence_if_free(settings, source) as free:
         if not free:
             return
         until = Until(caught_up=True)
-        with Drain([replica], log, until, held=lambda name: held.held(name) is not None) as work:
+        with Drain(replicas, log, until, held=lambda name: held.held(name) is not None) as work:
             while work.running:
                 outcome = work.take(timeout=0.25)
                 if isinstance(outcome, Failure):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from threading import Event
@@ -27,13 +27,13 @@ from cdc_platform.connect.status import State, failure
 from cdc_platform.core.columns import OFFSET, PARTITION
 from cdc_platform.core.errors import CdcError, Terminal
 from cdc_platform.core.masking import masked
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.platform import holds, notes, place, replica, subject, utc_now
-from cdc_platform.prove import prove
+from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Hold
 from cdc_platform.verify.complete import Topic, offsets_complete
@@ -55,8 +55,8 @@ HELD_SECONDS: Final = 5.0
 KAFKA_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 10.0
 
-Wanted = Mapping[str, frozenset[Check]]
-"""Tables, by the names of their collections, and which checks of them."""
+Wanted = Mapping[Target, frozenset[Check]]
+"""Tables in a format, and which checks of them."""
 
 
 def verify(
@@ -73,11 +73,12 @@ def verify(
     Interrupted, it waits for the reads and commits that are under way, and for nothing else.
     """
     log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
+    tables = dict.fromkeys(target.table for target in wanted)
     try:
-        streams = log.streams([source.topic(name) for name in wanted])
+        streams = log.streams([source.topic(name) for name in tables])
     except CdcError as error:
-        for table, checks in wanted.items():
-            yield from _unknown(table, checks, Cause.TABLE_UNREADABLE, said(error))
+        for target, checks in wanted.items():
+            yield from _unknown(target, checks, Cause.TABLE_UNREADABLE, said(error))
         return
     asked = any(Check.LAG in checks for checks in wanted.values())
     connector = _connector(settings, source) if asked else None
@@ -85,13 +86,18 @@ def verify(
     with connect(source.uri) as client, ThreadPoolExecutor(max_workers=WORKERS) as pool:
         reach = _Reach(settings, source, log, client, connector, stop, anew)
         work = [
-            pool.submit(_findings, reach, name, streams.get(source.topic(name)), checks)
-            for name, checks in wanted.items()
+            pool.submit(
+                _findings,
+                reach,
+                streams.get(source.topic(name)),
+                {target: checks for target, checks in wanted.items() if target.table == name},
+            )
+            for name in tables
         ]
         try:
             for done in as_completed(work):
-                found, result = done.result()
-                if result is not None:
+                found, results = done.result()
+                for result in results:
                     proven(result)
                 yield from found
         finally:
@@ -116,24 +122,54 @@ class _Reach:
             raise Terminal("interrupted", remedy="verify again")
 
 
-def _findings(
-    reach: _Reach, name: str, stream: Stream | None, checks: frozenset[Check]
-) -> tuple[list[Finding], Result | None]:
+def _findings(reach: _Reach, stream: Stream | None, wanted: Wanted) -> tuple[list[Finding], list[Result]]:
+    """Of one table, in all formats that are wanted."""
+    name = next(iter(wanted)).table
     if stream is None:
         missing = (
             f"There is no topic {reach.source.topic(name)}. What to do: deploy the connector, cdc connector "
             f"apply {reach.source.name}."
         )
-        return list(_unknown(name, checks, Cause.NOT_THERE, missing)), None
-    table = _Table(reach, replica(reach.settings, reach.source, name, stream))
-    found = [table.look(Check.LAG)] if Check.LAG in checks else []
-    result = None
-    if checks & PROOF:
-        proof, result = table.proof()
-        found += [finding for finding in proof if finding.check in checks]
-    found += [table.look(check) for check in Check if check in checks - PROOF - {Check.LAG}]
+        unknown = [_unknown(each, checks, Cause.NOT_THERE, missing) for each, checks in wanted.items()]
+        return [finding for each in unknown for finding in each], []
+    tables = {
+        target: _Table(reach, replica(reach.settings, reach.source, name, stream, stored=target.format))
+        for target in wanted
+    }
+    found = [tables[each].look(Check.LAG) for each, checks in wanted.items() if Check.LAG in checks]
+    proof, results = _proofs(reach, [tables[each] for each, checks in wanted.items() if checks & PROOF])
+    found += [finding for finding in proof if finding.check in wanted[finding.target]]
+    found += [
+        tables[target].look(check)
+        for target, checks in wanted.items()
+        for check in Check
+        if check in checks - PROOF - {Check.LAG}
+    ]
     hold = holds(reach.settings, reach.source).held(name)
-    return [_with_hold(finding, hold) for finding in found], result
+    return [_with_hold(finding, hold) for finding in found], results
+
+
+def _proofs(reach: _Reach, tables: Sequence[_Table]) -> tuple[list[Finding], list[Result]]:
+    """All formats against one reading of the source."""
+    if not tables:
+        return [], []
+    settings = reach.settings
+    held = holds(settings, reach.source).held(tables[0].replica.name) is not None
+    try:
+        results = prove_alike(
+            [subject(reach.source, each.replica, reach.log, reach.client) for each in tables],
+            marker=uuid.uuid4().hex,
+            deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
+            clock=time.monotonic,
+            sleep=reach.sleep,
+            drains={each.replica.format: each.catch_up for each in tables},
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if len(tables) > 1:  # which of them could not be read is found by proving each alone
+            alone = [_proofs(reach, [each]) for each in tables]
+            return [f for found, _ in alone for f in found], [r for _, results in alone for r in results]
+        return [tables[0].unreadable(check, error) for check in Check if check in PROOF], []
+    return [finding for result in results for finding in of_proof(result)], results
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +181,11 @@ class _Table:
 
     @property
     def _notes(self) -> Notes:
-        return notes(self.reach.settings, self.reach.source, self.replica.name)
+        return notes(self.reach.settings, self.reach.source, self.replica.target)
 
     def _place(self, kind: Kind) -> Place:
-        return place(self.reach.settings, self.reach.source, self.replica.name, kind)
+        of = self.replica
+        return place(self.reach.settings, self.reach.source, of.name, kind, of.format)
 
     def look(self, check: Check) -> Finding:
         """A check that needs no source."""
@@ -156,26 +193,10 @@ class _Table:
         try:
             found = self._absent(check) or self._looked(check)
         except CdcError as error:
-            [found] = _unknown(self.replica.name, {check}, Cause.TABLE_UNREADABLE, said(error))
+            [found] = _unknown(self.replica.target, {check}, Cause.TABLE_UNREADABLE, said(error))
         except (pl.exceptions.PolarsError, OSError) as error:
-            found = self._unreadable(check, error)
-        return replace(found, seconds=time.monotonic() - began)
-
-    def proof(self) -> tuple[tuple[Finding, ...], Result | None]:
-        settings, name = self.reach.settings, self.replica.name
-        held = holds(settings, self.reach.source).held(name) is not None
-        try:
-            result = prove(
-                subject(self.reach.source, self.replica, self.reach.log, self.reach.client),
-                marker=uuid.uuid4().hex,
-                deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
-                clock=time.monotonic,
-                sleep=self.reach.sleep,
-                drain=self._catch_up,
-            )
-        except (pl.exceptions.PolarsError, OSError) as error:
-            return tuple(self._unreadable(check, error) for check in Check if check in PROOF), None
-        return of_proof(result), result
+            found = self.unreadable(check, error)
+        return replace(found, seconds=time.monotonic() - began, format=self.replica.format)
 
     def _looked(self, check: Check) -> Finding:
         name, stream, now = self.replica.name, self.replica.stream, utc_now
@@ -223,27 +244,29 @@ class _Table:
             return Finding(self.replica.name, check, Verdict.UNKNOWN, what, Cause.NOT_THERE)
         return None
 
-    def _unreadable(self, check: Check, error: Exception) -> Finding:
+    def unreadable(self, check: Check, error: Exception) -> Finding:
         """A file that is missing or damaged is a fault, by its name; anything else is unknown."""
         name, what = self.replica.name, f"The table could not be read: {error}."
         try:
             places = [self._place(kind) for kind in Kind]
             damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
             if damage:
-                return Finding(name, check, Verdict.FAIL, f"The table cannot be read: {'; '.join(damage)}.")
+                what = f"The table cannot be read: {'; '.join(damage)}."
+                return Finding(name, check, Verdict.FAIL, what, format=self.replica.format)
         except CdcError as worse:
             what = said(worse)
-        return Finding(name, check, Verdict.UNKNOWN, what, Cause.TABLE_UNREADABLE)
+        cause, stored = Cause.TABLE_UNREADABLE, self.replica.format
+        return Finding(name, check, Verdict.UNKNOWN, what, cause, format=stored)
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         reach = self.reach
-        catch_up(reach.settings, reach.source, self.replica, reach.log, reach.stop.is_set)
+        catch_up(reach.settings, reach.source, [self.replica], reach.log, reach.stop.is_set)
 
 
-def _unknown(table: str, checks: Collection[Check], cause: Cause, text: str) -> Iterator[Finding]:
+def _unknown(target: Target, checks: Collection[Check], cause: Cause, text: str) -> Iterator[Finding]:
     for check in Check:
         if check in checks:
-            yield Finding(table, check, Verdict.UNKNOWN, text, cause)
+            yield Finding(target.table, check, Verdict.UNKNOWN, text, cause, format=target.format)
 
 
 def _with_hold(finding: Finding, hold: Hold | None) -> Finding:

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cdc_platform.core.errors import CdcError, Transient
 from cdc_platform.core.masking import masked_within
-from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.model import Kind, Receipt, Target
 from cdc_platform.verify.finding import Finding
 from cdc_platform.verify.verdict import Result, Verdict
 
@@ -125,7 +125,7 @@ class Journal:
         lag = receipt.lag
         self._log.info(
             "commit",
-            **_table(receipt.table, receipt.kind),
+            **_table(receipt.target, receipt.kind),
             version=receipt.version,
             ranges={str(p): [r.start, r.end] for p, r in sorted(receipt.ranges.items())},
             rows_in=receipt.rows_in,
@@ -139,15 +139,16 @@ class Journal:
             columns_added=list(receipt.added),
         )
 
-    def stopped(self, table: str, kind: Kind, error: CdcError) -> None:
+    def stopped(self, target: Target, kind: Kind, error: CdcError) -> None:
         """A table's replication has ended before the others'."""
-        self._log.error("table stopped", **_table(table, kind), **_error(error))
+        self._log.error("table stopped", **_table(target, kind), **_error(error))
 
     def proven(self, result: Result) -> None:
         """A verdict, without the keys that differ: they are values of documents."""
         self._level(result.verdict)(
             "verdict",
             table=result.table,
+            format=result.format.value,
             verdict=result.verdict.value,
             cause=result.cause and result.cause.value,
             reason=result.reason,
@@ -163,6 +164,7 @@ class Journal:
         self._level(finding.verdict)(
             "check",
             table=finding.table,
+            format=finding.format.value,
             check=finding.check.value,
             verdict=finding.verdict.value,
             cause=finding.cause and finding.cause.value,
@@ -186,8 +188,8 @@ class Journal:
         self._log.info("run ended", why=why, **fields)
 
 
-def _table(table: str, kind: Kind) -> dict[str, str]:
-    return {"table": table, "kind": kind.value}
+def _table(target: Target, kind: Kind) -> dict[str, str]:
+    return {"table": target.table, "format": target.format.value, "kind": kind.value}
 
 
 def _error(error: CdcError) -> dict[str, object]:

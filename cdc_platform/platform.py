@@ -23,7 +23,7 @@ from cdc_platform.connect.collections import KnownCollections, identities
 from cdc_platform.connect.deploy import deploy
 from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.model import Contents, Format, Kind
+from cdc_platform.core.model import Contents, Format, Kind, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import Lake, Log, Probe, StoredTable, TableName, no_probe
 from cdc_platform.core.settings import Settings
@@ -57,7 +57,8 @@ def lake_of(settings: Settings, stored: Format) -> Lake:
             return DeltaLake(root)
         case Format.ICEBERG:
             name = settings.iceberg_catalog
-            return IcebergLake(partial(configured, name) if name else partial(embedded, root), utc_now)
+            opened = partial(configured, name) if name else partial(embedded, root)
+            return IcebergLake(opened, utc_now, name or str(root / "iceberg"))
     assert_never(stored)
 
 
@@ -110,7 +111,8 @@ def replica(
 def replicas(
     settings: Settings, source: Source, log: KafkaLog, wanted: Mapping[str, frozenset[Kind]]
 ) -> list[Replica]:
-    """One per collection, writing the kinds wanted; raises Terminal for one whose topic does not exist."""
+    """One per collection and format, writing the kinds wanted; raises Terminal for one whose topic does not
+    exist."""
     streams = log.streams([source.topic(name) for name in wanted])
     if missing := [name for name in wanted if source.topic(name) not in streams]:
         raise Terminal(
@@ -119,15 +121,17 @@ def replicas(
             remedy=f"deploy the connector first: cdc connector apply {source.name}",
         )
     return [
-        replica(settings, source, name, streams[source.topic(name)], kinds) for name, kinds in wanted.items()
+        replica(settings, source, name, streams[source.topic(name)], kinds, stored)
+        for name, kinds in wanted.items()
+        for stored in source.formats_of(name)
     ]
 
 
-def table_replica(settings: Settings, source: Source, collection: str) -> tuple[Replica, KafkaLog]:
-    """One table, and the log it is filled from; raises Terminal if its topic does not exist."""
+def table_replicas(settings: Settings, source: Source, collection: str) -> tuple[list[Replica], KafkaLog]:
+    """One table in its formats, and the log it is filled from; raises Terminal if its topic does not
+    exist."""
     log = KafkaLog(settings.kafka_bootstrap, timeout=10)
-    [found] = replicas(settings, source, log, {collection: frozenset(Kind)})
-    return found, log
+    return replicas(settings, source, log, {collection: frozenset(Kind)}), log
 
 
 def hold_what_is_gone(settings: Settings, source: Source) -> dict[str, str]:
@@ -161,6 +165,7 @@ def subject(source: Source, replica: Replica, log: Log, client: MongoClient[Docu
         current=replica.current,
         markers=source.topic(MARKERS),
         open_letters=lambda: open_letters(replica),
+        format=replica.format,
     )
 
 
@@ -172,9 +177,9 @@ def place(
     return Place(table, lake_of(settings, stored).history(table_name(source, collection, kind)))
 
 
-def notes(settings: Settings, source: Source, collection: str) -> Notes:
+def notes(settings: Settings, source: Source, target: Target) -> Notes:
     """What the checks of a table remember, in ``<lake root>/checks/<source>``."""
-    return Notes(settings.lake_root.absolute() / "checks" / source.name, collection)
+    return Notes(settings.lake_root.absolute() / "checks" / source.name, target.table, target.format)
 
 
 def holds(settings: Settings, source: Source) -> Holds:

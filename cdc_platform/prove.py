@@ -16,8 +16,9 @@ and a healthy table would fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -25,7 +26,7 @@ import polars as pl
 
 from cdc_platform.core.columns import CREATE, UPDATE
 from cdc_platform.core.errors import CdcError
-from cdc_platform.core.model import Records, Stopped
+from cdc_platform.core.model import Format, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Stream, reached
 from cdc_platform.core.ports import LakeTable, Log, LogReader
 from cdc_platform.verify.as_of import Opened
@@ -40,7 +41,8 @@ MARK_AGAIN: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is proven. ``markers``: name of the topic that the marker collection is captured into.
+    """What is proven: a table in one format. ``markers``: name of the topic that the marker collection is
+    captured into.
     ``open_letters``: the table's dead letters that nobody has dealt with; may raise CdcError.
     """
 
@@ -52,6 +54,7 @@ class Subject:
     current: LakeTable
     markers: str
     open_letters: Callable[[], Sequence[OpenLetter]] = tuple
+    format: Format = Format.DELTA
 
 
 def prove(
@@ -69,18 +72,58 @@ def prove(
     wait for the stream and the lake. ``drain``: brings the lake forward when nobody else does; may raise
     CdcError.
     """
+    drains = {} if drain is None else {subject.format: drain}
+    [result] = prove_alike(
+        [subject], marker=marker, deadline=deadline, clock=clock, sleep=sleep, drains=drains
+    )
+    return result
+
+
+def prove_alike(
+    subjects: Sequence[Subject],
+    *,
+    marker: str,
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    drains: Mapping[Format, Callable[[], None]] = MappingProxyType({}),
+) -> list[Result]:
+    """One table in several formats, each against the source at one and the same T, which is read once: those
+    that pass equal each other, too.
+
+    As ``prove``. Each format has the deadline for itself: what one waits for is not taken from another.
+    """
     started = clock()
+    first = subjects[0]
     ground: Ground | None = None
     try:
         patience = Patience(clock, sleep, started + deadline)
-        ground = stand(subject, patience)
-        barrier = barrier_of(subject, marker, patience)
-        ground.source.add(subject.truth.digests(ground.at))
-        await_lake(subject, barrier, patience, drain)
-        result = _judge(subject, ground)
+        ground = stand(first, patience)
+        barrier = barrier_of(first, marker, patience)
+        ground.source.add(first.truth.digests(ground.at))
     except CdcError as error:
-        result = _unknown(subject, ground, error)
-    return replace(_with_letters(subject, result), seconds=clock() - started)
+        unknown = [_unknown(each, ground, error) for each in subjects]
+        return [_told(each, one, clock() - started) for each, one in zip(subjects, unknown, strict=True)]
+    found = []
+    for subject in subjects:
+        patience = Patience(clock, sleep, clock() + deadline)
+        result = _proven(subject, ground, barrier, patience, drains.get(subject.format))
+        found.append(_told(subject, result, clock() - started))
+    return found
+
+
+def _proven(
+    subject: Subject, ground: Ground, barrier: Offsets, patience: Patience, drain: Callable[[], None] | None
+) -> Result:
+    try:
+        await_lake(subject, barrier, patience, drain)
+        return _judge(subject, ground)
+    except CdcError as error:
+        return _unknown(subject, ground, error)
+
+
+def _told(subject: Subject, result: Result, seconds: float) -> Result:
+    return replace(_with_letters(subject, result), seconds=seconds)
 
 
 def _with_letters(subject: Subject, result: Result) -> Result:
@@ -257,6 +300,7 @@ def _result(
         source_digest=found.ground.source.hexdigest(),
         lake_digest=found.lake.hexdigest(),
         cause=cause,
+        format=subject.format,
     )
 
 
@@ -269,4 +313,5 @@ def _unknown(subject: Subject, ground: Ground | None, error: CdcError) -> Result
         seconds=0.0,
         position=None if ground is None else ground.at,
         cause=cause,
+        format=subject.format,
     )

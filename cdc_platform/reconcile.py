@@ -15,7 +15,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -70,6 +70,12 @@ def find_orphans(
         again, _ = extra_keys(subject.truth, compared(subject, ground))
         rows = {key: place for key, place in rows.items() if again.get(key) == place}
     return Orphans(ground.at, rows, unlisted)
+
+
+def together(found: Sequence[Orphans]) -> Orphans:
+    """What was found in several formats of one table, as it stood at the last one's time."""
+    rows = {key: place for each in found for key, place in each.rows.items()}
+    return Orphans(found[-1].at, rows, max(each.buckets_unlisted for each in found))
 
 
 def deletes(orphans: Orphans) -> list[tuple[int, bytes, bytes]]:

@@ -13,8 +13,8 @@ from cdc_platform.catching_up import catch_up
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.writer import write
-from cdc_platform.platform import subject, table_replica
-from cdc_platform.reconcile import Orphans, deletes, find_orphans
+from cdc_platform.platform import subject, table_replicas
+from cdc_platform.reconcile import Orphans, deletes, find_orphans, together
 from cdc_platform.verify.truth import connect
 
 
@@ -22,21 +22,26 @@ def reconcile(settings: Settings, source: Source, table: str, *, dry_run: bool =
     """What was found, and, unless it is a ``dry_run``, deleted: the lake has it when this returns, if no
     staying run drains the source, otherwise within that run's next commits. Raises CdcError.
     """
-    replica, log = table_replica(settings, source, table)
+    replicas, log = table_replicas(settings, source, table)
 
     def drain() -> None:
-        catch_up(settings, source, replica, log)
+        catch_up(settings, source, replicas, log)
 
     with connect(source.uri) as client:
-        orphans = find_orphans(
-            subject(source, replica, log, client),
-            marker=uuid.uuid4().hex,
-            deadline=settings.proof_seconds,
-            clock=time.monotonic,
-            sleep=time.sleep,
-            drain=drain,
+        orphans = together(
+            [
+                find_orphans(
+                    subject(source, replica, log, client),
+                    marker=uuid.uuid4().hex,
+                    deadline=settings.proof_seconds,
+                    clock=time.monotonic,
+                    sleep=time.sleep,
+                    drain=drain,
+                )
+                for replica in replicas
+            ]
         )
     if orphans.rows and not dry_run:
-        write(settings.kafka_bootstrap, replica.stream.topic, deletes(orphans))
+        write(settings.kafka_bootstrap, source.topic(table), deletes(orphans))
         drain()
     return orphans

@@ -12,8 +12,9 @@ import pytest
 import structlog
 
 from cdc_platform import logs
+from cdc_platform.core import model
 from cdc_platform.core.errors import SchemaRefused, Transient
-from cdc_platform.core.model import Kind, Lag, Receipt
+from cdc_platform.core.model import Kind, Lag, Receipt, Target
 from cdc_platform.core.offsets import Range
 from cdc_platform.logs import Format, Journal, LogSettings, trace_fields
 from cdc_platform.verify.finding import Check, Finding
@@ -77,6 +78,7 @@ def test_a_commit_is_one_document_with_its_table_version_ranges_rows_lag_and_sec
         "span_id": "00f067aa0ba902b7",
         "source": "shop",
         "table": "orders",
+        "format": "delta",
         "kind": "changelog",
         "version": 7,
         "ranges": {"0": [17, 42], "1": [5, 9]},
@@ -95,7 +97,11 @@ def test_a_commit_is_one_document_with_its_table_version_ranges_rows_lag_and_sec
 def test_a_failure_tells_what_where_and_what_to_do() -> None:
     stream = configured()
 
-    Journal("shop").stopped("orders", Kind.CHANGELOG, SchemaRefused("qty is text", where="topic orders"))
+    Journal("shop").stopped(
+        Target("orders", model.Format.DELTA),
+        Kind.CHANGELOG,
+        SchemaRefused("qty is text", where="topic orders"),
+    )
     Journal("shop").failed(Transient("Kafka is silent", remedy="start it"))
 
     stopped, failed = lines(stream)

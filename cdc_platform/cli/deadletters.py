@@ -11,9 +11,11 @@ import typer
 from cdc_platform.cli.options import AsJson, InSource, Yes
 
 if TYPE_CHECKING:
+    from cdc_platform.core.model import Format
     from cdc_platform.core.settings import Settings
     from cdc_platform.core.source import Source
     from cdc_platform.replicate.letters import Letter
+    from cdc_platform.replicate.replay import Replayed
 
 app = typer.Typer(help="Events that could not become rows of a table.", no_args_is_help=True)
 
@@ -40,14 +42,19 @@ def list_(
 
     declared = only(ctx.obj, source)
     names = [table_of(declared, table)] if table else list(declared.collections)
-    found = {name: _letters(declared, name, None if everything else OPEN) for name in names}
-    rows = [
-        (name, str(each.partition), str(each.offset), each.state, each.reason, each.note)
-        for name, letters in found.items()
+    state = None if everything else OPEN
+    found = [
+        (name, stored, each)
+        for name in names
+        for stored, letters in _letters(declared, name, state).items()
         for each in letters
     ]
-    document = {"letters": [{"table": name, **_told(e)} for name, letters in found.items() for e in letters]}
-    headings = ("TABLE", "PARTITION", "OFFSET", "STATE", "REASON", "NOTE")
+    rows = [
+        (name, stored, str(each.partition), str(each.offset), each.state, each.reason, each.note)
+        for name, stored, each in found
+    ]
+    document = {"letters": [{"table": name, "format": of, **_told(each)} for name, of, each in found]}
+    headings = ("TABLE", "FORMAT", "PARTITION", "OFFSET", "STATE", "REASON", "NOTE")
     seen = grid(headings, rows, right="PARTITION OFFSET") if rows else "no dead letters"
     Output(as_json=as_json).show(document, seen)
 
@@ -69,7 +76,8 @@ def show(
     from cdc_platform.cli.sources import only, table_of
 
     declared = only(ctx.obj, source)
-    [letter] = _chosen(declared, table_of(declared, table), partition, offset, None)
+    found = _chosen(declared, table_of(declared, table), partition, offset, None)
+    letter, *_ = (letter for letters in found.values() for letter in letters)
     told = _told(letter) | {"key": _text(letter.key), "value": _text(letter.value)}
     rows = [(name, "" if value is None else str(value)) for name, value in told.items()]
     Output(as_json=as_json).show({"letter": told}, grid(("", ""), rows))
@@ -101,7 +109,7 @@ def replay(
     from cdc_platform.cli.failures import Exit, UsageError
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only, table_of
-    from cdc_platform.platform import table_replica
+    from cdc_platform.platform import table_replicas
     from cdc_platform.replicate.replay import replay_letters
 
     if value and (partition is None or offset is None):
@@ -110,22 +118,25 @@ def replay(
     name = table_of(declared, table)
     letters = _chosen(declared, name, partition, offset)
     if not letters:
-        out.show({"replayed": 0, "still_open": []}, f"{name} has no open dead letters")
+        out.show({"formats": {}}, f"{name} has no open dead letters")
         return
     repaired = value.read_bytes() if value else None
-    values = {} if repaired is None else {(each.partition, each.offset): repaired for each in letters}
-    replica, _ = table_replica(_settings(), declared, name)
-    done = replay_letters(replica, letters, values)
-    document = {
-        "replayed": len(letters) - len(done.dead),
-        "rows_added": done.added,
-        "keys_recomputed": done.keys,
-        "still_open": [{"partition": p, "offset": o, "reason": why} for p, o, why in done.dead],
-    }
-    lines = [f"partition {p}, offset {o} stays open: {why}" for p, o, why in done.dead]
-    summary = f"{document['replayed']} replayed, {done.added} rows added, {done.keys} keys recomputed"
-    out.show(document, "\n".join([*lines, summary]))
-    if done.dead:
+    replicas, _ = table_replicas(_settings(), declared, name)
+    documents, lines, open_still = {}, [], False
+    for replica in replicas:
+        mine = letters.get(replica.format, [])
+        values = {} if repaired is None else {(each.partition, each.offset): repaired for each in mine}
+        if mine:
+            done = replay_letters(replica, mine, values)
+            open_still = open_still or bool(done.dead)
+            documents[replica.format.value] = _replayed(done, len(mine))
+            lines += [f"partition {p}, offset {o} stays open: {why}" for p, o, why in done.dead]
+            lines.append(
+                f"{replica.format}: {len(mine) - len(done.dead)} replayed, {done.added} rows added, "
+                f"{done.keys} keys recomputed"
+            )
+    out.show({"formats": documents}, "\n".join(lines))
+    if open_still:
         raise typer.Exit(Exit.STOPPED)
 
 
@@ -147,20 +158,23 @@ def discard(
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.core.columns import DISCARDED
-    from cdc_platform.platform import table_replica, utc_now
+    from cdc_platform.platform import table_replicas, utc_now
     from cdc_platform.replicate.letters import settle_letters
 
     declared, out = only(ctx.obj, source), Output(as_json=as_json)
     name = table_of(declared, table)
     letters = _chosen(declared, name, partition, offset)
+    counts = {stored.value: len(found) for stored, found in letters.items()}
+    what = " and ".join(f"{count} dead letters of {name} ({stored})" for stored, count in counts.items())
     if letters and not yes:
-        typer.confirm(f"Discard {len(letters)} dead letters of {name}?", abort=True, err=True)
+        typer.confirm(f"Discard {what}?", abort=True, err=True)
     if letters:
-        replica, _ = table_replica(_settings(), declared, name)
-        replica.retrying(
-            settle_letters, replica.letters, replica.stream, letters, DISCARDED, reason, utc_now()
-        )
-    out.show({"discarded": len(letters)}, f"{len(letters)} dead letters of {name} discarded")
+        for replica in table_replicas(_settings(), declared, name)[0]:
+            mine = letters.get(replica.format, [])
+            replica.retrying(
+                settle_letters, replica.letters, replica.stream, mine, DISCARDED, reason, utc_now()
+            )
+    out.show({"discarded": counts}, f"{what or f'no dead letters of {name}'} discarded")
 
 
 def _settings() -> Settings:
@@ -169,26 +183,40 @@ def _settings() -> Settings:
     return settings()
 
 
-def _letters(source: Source, table: str, state: str | None) -> list[Letter]:
+def _replayed(done: Replayed, letters: int) -> dict[str, object]:
+    return {
+        "replayed": letters - len(done.dead),
+        "rows_added": done.added,
+        "keys_recomputed": done.keys,
+        "still_open": [{"partition": p, "offset": o, "reason": why} for p, o, why in done.dead],
+    }
+
+
+def _letters(source: Source, table: str, state: str | None) -> dict[Format, list[Letter]]:
+    """By the format that they are letters of."""
     from cdc_platform.platform import letters_table
     from cdc_platform.replicate.letters import standing
 
-    found = letters_table(_settings(), source, table)
-    return standing(found.rows(), state) if found.exists() else []
+    tables = {
+        stored: letters_table(_settings(), source, table, stored) for stored in source.formats_of(table)
+    }
+    return {stored: standing(found.rows(), state) for stored, found in tables.items() if found.exists()}
 
 
 def _chosen(
     source: Source, table: str, partition: int | None, offset: int | None, state: str | None = "open"
-) -> list[Letter]:
+) -> dict[Format, list[Letter]]:
     from cdc_platform.cli.failures import UsageError
 
     if offset is not None and partition is None:
         raise UsageError("an offset is of a partition", remedy="give --partition, too")
-    found = [
-        each
-        for each in _letters(source, table, state)
-        if partition in (None, each.partition) and offset in (None, each.offset)
-    ]
+    chosen = {
+        stored: [
+            each for each in letters if partition in (None, each.partition) and offset in (None, each.offset)
+        ]
+        for stored, letters in _letters(source, table, state).items()
+    }
+    found = {stored: letters for stored, letters in chosen.items() if letters}
     if not found and offset is not None:
         raise UsageError(
             f"{table} has no {state or ''} dead letter at partition {partition}, offset {offset}".replace(

@@ -21,7 +21,7 @@ from cdc_platform.cli.failures import tell
 from cdc_platform.cli.output import Output
 from cdc_platform.cli.progress import Progress, commit_line
 from cdc_platform.core.errors import CdcError
-from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.model import Kind, Receipt, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
@@ -42,7 +42,7 @@ class Teller(Protocol):
 
     def committed(self, receipt: Receipt) -> None: ...
 
-    def stopped(self, table: str, kind: Kind, error: CdcError) -> None: ...
+    def stopped(self, target: Target, kind: Kind, error: CdcError) -> None: ...
 
 
 class Lines:
@@ -54,9 +54,9 @@ class Lines:
     def committed(self, receipt: Receipt) -> None:
         self._console.print(commit_line(receipt), soft_wrap=True)
 
-    def stopped(self, table: str, kind: Kind, error: CdcError) -> None:
+    def stopped(self, target: Target, kind: Kind, error: CdcError) -> None:
         del error  # told in full at the end
-        self._console.print(f"{table} {kind} stopped; the other tables go on")
+        self._console.print(f"{target} {kind} stopped; the other tables go on")
 
 
 def drain_source(
@@ -114,7 +114,7 @@ def _follow(drain: Drain, progress: Progress, teller: Teller, console: Console |
                     teller.committed(receipt)
                 case Failure() as failure:
                     progress.failures.append(failure)
-                    teller.stopped(failure.table, failure.kind, failure.error)
+                    teller.stopped(failure.target, failure.kind, failure.error)
             if live:
                 live.update(Text(progress.summary(time.monotonic())))
 

@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.core.errors import CdcError, Transient
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind, Target
 from cdc_platform.core.offsets import Offsets, Stream, lag
 from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
@@ -44,6 +44,7 @@ class TableState:
 
     source: str
     name: str
+    format: Format
     kind: Kind
     uri: str
     exists: bool = False
@@ -92,24 +93,27 @@ def _ask_kafka(settings: Settings, sources: Sequence[Source]) -> tuple[KafkaStat
 
 def _tables(settings: Settings, sources: Sequence[Source], topics: _Topics) -> Iterator[TableState]:
     for source in sources:
-        for name in source.collections:
+        for target in source.targets:
             for kind in Kind:
-                yield _state(source, name, kind, lake_table(settings, source, name, kind), topics)
+                table = lake_table(settings, source, target.table, kind, target.format)
+                yield _state(source, target, kind, table, topics)
 
 
-def _state(source: Source, name: str, kind: Kind, table: StoredTable, topics: _Topics) -> TableState:
+def _state(source: Source, target: Target, kind: Kind, table: StoredTable, topics: _Topics) -> TableState:
+    name, stored = target.table, target.format
     stream, ends = topics.streams.get(source.topic(name)), topics.ends.get(source.topic(name))
-    if not table.exists():
-        behind = None if ends is None else lag({}, ends)
-        return TableState(source.name, name, kind, table.uri, lag=behind)
     try:
+        if not table.exists():
+            behind = None if ends is None else lag({}, ends)
+            return TableState(source.name, name, stored, kind, table.uri, lag=behind)
         offsets = table.open(stream).offsets if stream else _from_history(table)
         seen, rows = table.snapshot()
     except CdcError as error:
-        return TableState(source.name, name, kind, table.uri, exists=True, problem=str(error))
+        return TableState(source.name, name, stored, kind, table.uri, exists=True, problem=str(error))
     return TableState(
         source=source.name,
         name=name,
+        format=stored,
         kind=kind,
         uri=table.uri,
         exists=True,

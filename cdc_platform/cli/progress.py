@@ -12,7 +12,7 @@ from rich.table import Table
 from cdc_platform.cli.failures import Exit, Message, explain
 from cdc_platform.cli.output import grid, number, offsets
 from cdc_platform.core.errors import CdcError, Terminal, Transient
-from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.model import Format, Kind, Receipt
 from cdc_platform.core.offsets import describe, ends_of
 from cdc_platform.replicate import Failure, Until
 
@@ -24,6 +24,7 @@ class Tally:
     """What a run did to one lake table. ``lag_p95`` (seconds) is the last commit's, ``lag_max`` the run's."""
 
     table: str
+    format: Format
     kind: Kind
     commits: int = 0
     rows_in: int = 0
@@ -55,19 +56,22 @@ class Progress:
     source: str
     until: Until
     began: float
-    tallies: dict[tuple[str, Kind], Tally] = field(default_factory=dict)
+    tallies: dict[tuple[str, Format, Kind], Tally] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     signal: signal.Signals | None = None
 
     def add(self, receipt: Receipt) -> None:
-        key = (receipt.table, receipt.kind)
+        key = (receipt.table, receipt.format, receipt.kind)
         self.tallies.setdefault(key, Tally(*key)).add(receipt)
 
     def totals(self) -> dict[str, int]:
-        """``rows_in``: changes read; each lands in two lake tables."""
-        changelogs = [tally for tally in self.tallies.values() if tally.kind is Kind.CHANGELOG]
+        """``rows_in``: changes read; each lands in two lake tables of each format."""
+        read: dict[str, int] = {}
+        for tally in self.tallies.values():
+            if tally.kind is Kind.CHANGELOG:
+                read[tally.table] = max(tally.rows_in, read.get(tally.table, 0))
         return {
-            "rows_in": sum(tally.rows_in for tally in changelogs),
+            "rows_in": sum(read.values()),
             "commits": sum(tally.commits for tally in self.tallies.values()),
             "failed": len(self.failures),
         }
@@ -122,20 +126,26 @@ class Progress:
             "ended": self.ended(now),
             "tables": [tally for _, tally in sorted(self.tallies.items())],
             "failed": [
-                {"table": each.table, "kind": each.kind, "error": explain(each.error).fields}
+                {
+                    "table": each.table,
+                    "format": each.format,
+                    "kind": each.kind,
+                    "error": explain(each.error).fields,
+                }
                 for each in self.failures
             ],
             **({"error": error.fields} if error else {}),
         }
 
     def table(self) -> Table:
-        headings = ("TABLE", "KIND", "COMMITS", "ROWS", *OPERATIONS.values(), "SUPERSEDED", "DEAD", "OFFSETS")
+        what = ("TABLE", "FORMAT", "KIND")
+        headings = (*what, "COMMITS", "ROWS", *OPERATIONS.values(), "SUPERSEDED", "DEAD", "OFFSETS")
         rows = [_row(tally) for _, tally in sorted(self.tallies.items())]
-        return grid(headings, rows, right=" ".join(headings[2:-1]))
+        return grid(headings, rows, right=" ".join(headings[3:-1]))
 
 
 def commit_line(receipt: Receipt) -> str:
-    """``12:04:31 orders changelog v7: 120 in, 100 c 20 u, 0:[17,42), lag p95 0.81 s, took 0.12 s``."""
+    """``12:04:31 orders (delta) changelog v7: 120 in, 100 c 20 u, 0:[17,42), lag p95 0.81 s, took 0.1 s``."""
     applied = " ".join(f"{count:,} {operation}" for operation, count in sorted(receipt.applied.items()))
     parts = [
         f"{receipt.rows_in:,} in",
@@ -148,18 +158,19 @@ def commit_line(receipt: Receipt) -> str:
         *([f"new columns {', '.join(receipt.added)}"] if receipt.added else []),
     ]
     stamp = receipt.committed_at.astimezone().strftime("%H:%M:%S")
-    return f"{stamp} {receipt.table} {receipt.kind} v{receipt.version}: {', '.join(parts)}"
+    return f"{stamp} {receipt.target} {receipt.kind} v{receipt.version}: {', '.join(parts)}"
 
 
 def _named(failure: Failure) -> CdcError:
     error = failure.error
-    what = f"table {failure.table} ({failure.kind}) stopped: {error.what}"
+    what = f"table {failure.target} {failure.kind} stopped: {error.what}"
     return Terminal(what, where=error.where, remedy=error.remedy)
 
 
 def _row(tally: Tally) -> tuple[str, ...]:
     return (
         tally.table,
+        tally.format,
         tally.kind,
         number(tally.commits),
         number(tally.rows_in),

@@ -3,11 +3,14 @@
 # ruff: noqa: PLC0415  (what a command needs is imported when it runs: see the package's docstring)
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdc_platform.cli.options import AsJson, InSource
+
+if TYPE_CHECKING:
+    from cdc_platform.replicate.replay import Replayed
 
 
 def replay(
@@ -30,30 +33,45 @@ def replay(
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.core.offsets import Range
-    from cdc_platform.platform import table_replica
+    from cdc_platform.platform import table_replicas
     from cdc_platform.replicate.replay import replay as replay_ranges
 
     if end <= start:
         raise UsageError(f"there is no offset from {start} to {end}", remedy="--to is one past the last")
     declared = only(ctx.obj, source)
-    replica, log = table_replica(settings(), declared, table_of(declared, table))
-    if partition >= replica.stream.partitions:
+    name = table_of(declared, table)
+    replicas, log = table_replicas(settings(), declared, name)
+    stream = replicas[0].stream
+    if partition >= stream.partitions:
         raise UsageError(
             f"there is no partition {partition}",
-            where=f"topic {replica.stream.topic}",
-            remedy=f"it has partitions 0 to {replica.stream.partitions - 1}",
+            where=f"topic {stream.topic}",
+            remedy=f"it has partitions 0 to {stream.partitions - 1}",
         )
-    done = replay_ranges(replica, log, {partition: Range(start, end)})
+    done = {
+        replica.format: replay_ranges(replica, log, {partition: Range(start, end)}) for replica in replicas
+    }
     document = {
-        "table": replica.name,
+        "table": name,
         "partition": partition,
         "from": start,
         "to": end,
+        "formats": {stored.value: _document(each) for stored, each in done.items()},
+    }
+    Output(as_json=as_json).show(
+        document, "\n".join(f"{stored}: {_summary(each)}" for stored, each in done.items())
+    )
+
+
+def _document(done: Replayed) -> dict[str, object]:
+    return {
         "events": done.read,
         "rows_added": done.added,
         "keys_recomputed": done.keys,
         "dead_letters": [{"partition": p, "offset": o, "reason": why} for p, o, why in done.dead],
     }
+
+
+def _summary(done: Replayed) -> str:
     dead = f", {len(done.dead)} dead letters" if done.dead else ""
-    summary = f"{done.read:,} events read, {done.added:,} rows added, {done.keys:,} keys recomputed{dead}"
-    Output(as_json=as_json).show(document, summary)
+    return f"{done.read:,} events read, {done.added:,} rows added, {done.keys:,} keys recomputed{dead}"

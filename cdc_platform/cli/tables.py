@@ -46,7 +46,7 @@ def tables(
         out.say(f"no topic {', '.join(found.kafka.missing)}; the source is deployed by: cdc connector apply")
     broken = [each for each in found.tables if each.problem]
     for each in broken:
-        out.say(f"{each.name} ({each.kind}): {each.problem}")
+        out.say(f"{each.name} ({each.format} {each.kind}): {each.problem}")
     if broken:
         raise typer.Exit(1)
 
@@ -58,6 +58,7 @@ def _overview(found: Sequence[TableState]) -> object:
         (
             each.source,
             each.name,
+            each.format,
             each.kind,
             number(each.version),
             number(each.rows),
@@ -67,7 +68,7 @@ def _overview(found: Sequence[TableState]) -> object:
         )
         for each in found
     ]
-    headings = ("SOURCE", "TABLE", "KIND", "VERSION", "ROWS", "OFFSETS", "LAG", "URI")
+    headings = ("SOURCE", "TABLE", "FORMAT", "KIND", "VERSION", "ROWS", "OFFSETS", "LAG", "URI")
     return grid(headings, rows, right="VERSION ROWS LAG")
 
 
@@ -75,7 +76,7 @@ def _columns(found: Sequence[TableState]) -> list[object]:
     from cdc_platform.cli.output import grid
 
     return [
-        grid((f"{each.source}.{each.name} {each.kind}", "TYPE"), each.columns.items())
+        grid((f"{each.source}.{each.name} {each.format} {each.kind}", "TYPE"), each.columns.items())
         for each in found
         if each.columns
     ]

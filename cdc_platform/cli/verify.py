@@ -12,6 +12,7 @@ from cdc_platform.cli.options import AsJson, InSource
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cdc_platform.core.model import Target
     from cdc_platform.core.source import Source
     from cdc_platform.verify.finding import Check, Finding
 
@@ -86,7 +87,7 @@ def _checks(names: str | None) -> frozenset[Check]:
 
 def _wanted(
     ctx: typer.Context, tables: Sequence[str], source: str | None, checks: frozenset[Check]
-) -> Iterator[tuple[Source, dict[str, frozenset[Check]]]]:
+) -> Iterator[tuple[Source, dict[Target, frozenset[Check]]]]:
     """Each source with its tables that are meant. Raises UsageError for a table that no source has."""
     from cdc_platform.cli.environment import unknown
     from cdc_platform.cli.sources import chosen
@@ -97,9 +98,9 @@ def _wanted(
         if name not in known:
             raise unknown("table", name, known, where=f"source {', '.join(each.name for each in declared)}")
     for each in declared:
-        names = [name for name in each.collections if not tables or name in tables]
-        if names:
-            yield each, dict.fromkeys(names, checks)
+        targets = [target for target in each.targets if not tables or target.table in tables]
+        if targets:
+            yield each, dict.fromkeys(targets, checks)
 
 
 def _line(source: Source, finding: Finding) -> str:
@@ -107,13 +108,14 @@ def _line(source: Source, finding: Finding) -> str:
 
     told = "" if finding.verdict is Verdict.PASS else f"\n    {finding.text}"
     verdict = finding.verdict.upper()
-    return f"{verdict:<7} {source.name}.{finding.table} {finding.check} ({finding.seconds:.1f} s){told}"
+    return f"{verdict:<7} {source.name}.{finding.target} {finding.check} ({finding.seconds:.1f} s){told}"
 
 
 def _document(source: Source, finding: Finding) -> dict[str, object]:
     return {
         "source": source.name,
         "table": finding.table,
+        "format": finding.format.value,
         "check": finding.check.value,
         "verdict": finding.verdict.value,
         "cause": finding.cause and finding.cause.value,

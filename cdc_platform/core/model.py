@@ -48,6 +48,17 @@ class Format(StrEnum):
     ICEBERG = "iceberg"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """A source table in one format of the lake: what is read, committed, checked and rests by itself."""
+
+    table: str
+    format: Format
+
+    def __str__(self) -> str:
+        return f"{self.table} ({self.format})"
+
+
 class Policy(StrEnum):
     """What becomes of a value that does not fit its column. Nothing is ever cast, cut or dropped.
 
@@ -163,6 +174,10 @@ class Receipt:
     added: tuple[str, ...] = ()
     dead: int = 0
     format: Format = Format.DELTA
+
+    @property
+    def target(self) -> Target:
+        return Target(self.table, self.format)
 
 
 @dataclass(frozen=True, slots=True)

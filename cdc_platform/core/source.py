@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from cdc_platform.core.declared import column_type
-from cdc_platform.core.model import Format, Kind, Limits, Policy
+from cdc_platform.core.model import Format, Kind, Limits, Policy, Target
 from cdc_platform.core.partitioning import Folder, PartitionBy
 from cdc_platform.core.pattern import Carried, Glob, is_glob, matches
 from cdc_platform.core.upkeep import Retention, Schedules
@@ -231,6 +231,11 @@ class Source(BaseModel):
     def takes(self, name: str) -> bool:
         """Whether a collection is one that the globs are for."""
         return name != MARKERS and matches(self.globs, name)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every collection in each of its formats."""
+        return tuple(Target(name, each) for name in self.collections for each in self.formats_of(name))
 
     @property
     def connector(self) -> str:

@@ -30,7 +30,7 @@ def answered(
         return
     if any(checks & PROOF for checks in wanted.values()) and (down := _mongodb(settings, source)) is not None:
         yield from _unknown(wanted, PROOF, Cause.SOURCE_UNREACHABLE, down)
-        wanted = {name: rest for name, checks in wanted.items() if (rest := checks - PROOF)}
+        wanted = {target: rest for target, checks in wanted.items() if (rest := checks - PROOF)}
     if wanted:
         yield from verify(settings, source, wanted, proven)
 
@@ -55,7 +55,8 @@ def _mongodb(settings: Settings, source: Source) -> Transient | None:
 
 
 def _unknown(wanted: Wanted, among: frozenset[Check], cause: Cause, error: Transient) -> Iterator[Finding]:
-    for name, checks in wanted.items():
+    for target, checks in wanted.items():
         for check in Check:
             if check in checks & among:
-                yield Finding(name, check, Verdict.UNKNOWN, said(error), cause)
+                text, stored = said(error), target.format
+                yield Finding(target.table, check, Verdict.UNKNOWN, text, cause, format=stored)

@@ -14,14 +14,14 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.discover import with_found
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.failed import remember
-from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, target_key
 from cdc_platform.orchestrate.record import Recorder
 from cdc_platform.orchestrate.specs import lake_specs
 from cdc_platform.orchestrate.tables import Tables
@@ -29,8 +29,8 @@ from cdc_platform.platform import holds, replica, utc_now
 from cdc_platform.replicate import Drain, Failure, Replica, Until
 from cdc_platform.replicate.fence import fence
 
-Wanted = Mapping[str, frozenset[Kind]]
-"""Tables to fill, by the names of their collections, and which of their lake tables."""
+Wanted = Mapping[Target, frozenset[Kind]]
+"""What to fill: tables in a format, and which of their lake tables."""
 
 
 class DrainConfig(Tables):
@@ -38,11 +38,11 @@ class DrainConfig(Tables):
 
 
 def lake_assets(source: Source, settings: Settings) -> dg.AssetsDefinition:
-    """Changelog and current state of every collection, in one subsettable step."""
+    """Changelog and current state of every collection in each format, in one subsettable step."""
 
     @dg.multi_asset(
         name=f"{source.name}_lake",
-        specs=[spec for name in source.collections for spec in lake_specs(source, settings, name)],
+        specs=[spec for target in source.targets for spec in lake_specs(source, settings, target)],
         can_subset=True,
     )
     def lake(context: dg.AssetExecutionContext, config: DrainConfig) -> Iterator[dg.MaterializeResult[None]]:
@@ -85,15 +85,15 @@ def _drain(
     log = KafkaLog(settings.kafka_bootstrap)
     recorder = Recorder(context, source, settings, staying=not until.caught_up)
     journal = Journal(source.name, run_id=context.run.run_id)
-    journal.began(tables=sorted(wanted))
+    journal.began(tables=sorted(map(str, wanted)))
     failures: list[Failure] = []
     interrupted: DagsterExecutionInterruptedError | None = None
 
     def fail(failure: Failure) -> None:
         failures.append(failure)
-        context.log.error(f"{failure.table} ({failure.kind}) stopped: {failure.error}")
-        journal.stopped(failure.table, failure.kind, failure.error)
-        remember(context.instance, context.run.run_id, failure.table, utc_now())
+        context.log.error(f"{failure.target} {failure.kind} stopped: {failure.error}")
+        journal.stopped(failure.target, failure.kind, failure.error)
+        remember(context.instance, context.run.run_id, failure.target, utc_now())
 
     found = _replicas(source, settings, log, wanted, fail)
     held = holds(settings, source)
@@ -115,13 +115,13 @@ def _drain(
                 interrupted = error
                 drain.stop()
     journal.ended("interrupted" if interrupted else "failed" if failures else "done")
-    failed = {failure.table for failure in failures}
-    yield from recorder.results({name: kinds for name, kinds in wanted.items() if name not in failed})
+    failed = {failure.target for failure in failures}
+    yield from recorder.results({each: kinds for each, kinds in wanted.items() if each not in failed})
     if interrupted and _is_canceling(context):
         raise interrupted
     if failures:
         raise dg.Failure(
-            "\n".join(f"{failed.table} ({failed.kind}): {failed.error}" for failed in failures),
+            "\n".join(f"{failed.target} {failed.kind}: {failed.error}" for failed in failures),
             allow_retries=False,
         )
 
@@ -129,33 +129,35 @@ def _drain(
 def _replicas(
     source: Source, settings: Settings, log: KafkaLog, wanted: Wanted, fail: Callable[[Failure], None]
 ) -> list[Replica]:
-    """One per table that has a topic; a table without one fails alone."""
-    streams = log.streams([source.topic(name) for name in wanted])
+    """One per target whose table has a topic; a table without one fails alone."""
+    streams = log.streams(sorted({source.topic(target.table) for target in wanted}))
     found = []
-    for name, kinds in wanted.items():
-        if (stream := streams.get(source.topic(name))) is not None:
-            found.append(replica(settings, source, name, stream, kinds))
+    for target, kinds in wanted.items():
+        topic = source.topic(target.table)
+        if (stream := streams.get(topic)) is not None:
+            found.append(replica(settings, source, target.table, stream, kinds, target.format))
             continue
         missing = Terminal(
-            f"there is no topic {source.topic(name)}",
+            f"there is no topic {topic}",
             where=f"source {source.name}, Kafka at {settings.kafka_bootstrap}",
             remedy=f"deploy the connector first: cdc connector apply {source.name}",
         )
-        fail(Failure(name, Kind.CHANGELOG, missing))
+        fail(Failure(target.table, Kind.CHANGELOG, missing, target.format))
     return found
 
 
 def _wanted(source: Source, context: dg.AssetExecutionContext, tables: tuple[str, ...]) -> Wanted:
-    selected = context.selected_asset_keys | {
-        lake_key(source, name, kind)
-        for name in context.run.tags.get(ALSO_TAG, "").split(",")
-        if name
-        for kind in Kind
-    }
+    also = context.run.tags.get(ALSO_TAG, "").split(",")
     kinds = {
-        name: frozenset(kind for kind in Kind if lake_key(source, name, kind) in selected) for name in tables
+        target: frozenset(
+            kind
+            for kind in Kind
+            if target.table in also or target_key(source, target, kind) in context.selected_asset_keys
+        )
+        for target in source.targets
+        if target.table in tables
     }
-    return {name: kinds for name, kinds in kinds.items() if kinds}
+    return {target: kinds for target, kinds in kinds.items() if kinds}
 
 
 def _without_held(
@@ -163,13 +165,13 @@ def _without_held(
 ) -> Wanted:
     """What is not held back; for what is, the run says so. A staying run looks at the holds as it goes."""
     held = holds(settings, source).all()
-    for name in wanted:
+    for name in sorted({target.table for target in wanted}):
         if hold := held.get(name):
             context.log.warning(
                 f"{name} is held back since {hold.since:%Y-%m-%d %H:%M:%S} UTC ({hold.reason}) and is "
                 f"skipped; to let it go on, run the job resume_{source.name}"
             )
-    return {name: kinds for name, kinds in wanted.items() if name not in held}
+    return {target: kinds for target, kinds in wanted.items() if target.table not in held}
 
 
 def _is_canceling(context: dg.AssetExecutionContext) -> bool:

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.answering import answered
-from cdc_platform.orchestrate.keys import lake_key
+from cdc_platform.orchestrate.keys import target_key
 from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
 
@@ -26,7 +26,7 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
     It depends on no asset, and comes after them by its priority alone: as a dependent of the tables it would
     be skipped for all of them when one is held back, or fails.
     """
-    specs = [_spec(source, name, check) for name in source.collections for check in Check]
+    specs = [_spec(source, target, check) for target in source.targets for check in Check]
 
     @dg.op(
         name=f"{source.name}_proof",
@@ -59,7 +59,7 @@ def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
     unknown = finding.verdict is Verdict.UNKNOWN
     return dg.AssetCheckResult(
         passed=passed,
-        asset_key=lake_key(source, finding.table, Kind.CURRENT),
+        asset_key=target_key(source, finding.target, Kind.CURRENT),
         check_name=finding.check.value,
         severity=dg.AssetCheckSeverity.WARN if unknown else dg.AssetCheckSeverity.ERROR,
         metadata={
@@ -73,26 +73,26 @@ def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
     )
 
 
-def _wanted(source: Source, selected: set[dg.AssetCheckKey]) -> dict[str, frozenset[Check]]:
+def _wanted(source: Source, selected: set[dg.AssetCheckKey]) -> dict[Target, frozenset[Check]]:
     found = {
-        name: frozenset(check for check in Check if _key(source, name, check) in selected)
-        for name in source.collections
+        target: frozenset(check for check in Check if _key(source, target, check) in selected)
+        for target in source.targets
     }
-    return {name: checks for name, checks in found.items() if checks}
+    return {target: checks for target, checks in found.items() if checks}
 
 
-def _spec(source: Source, name: str, check: Check) -> dg.AssetCheckSpec:
-    key = lake_key(source, name, Kind.CURRENT)
+def _spec(source: Source, target: Target, check: Check) -> dg.AssetCheckSpec:
+    key = target_key(source, target, Kind.CURRENT)
     return dg.AssetCheckSpec(check.value, asset=key, description=MEANINGS[check])
 
 
-def _key(source: Source, name: str, check: Check) -> dg.AssetCheckKey:
-    return dg.AssetCheckKey(lake_key(source, name, Kind.CURRENT), check.value)
+def _key(source: Source, target: Target, check: Check) -> dg.AssetCheckKey:
+    return dg.AssetCheckKey(target_key(source, target, Kind.CURRENT), check.value)
 
 
 def _log(context: dg.AssetCheckExecutionContext, finding: Finding) -> None:
     say = context.log.error if finding.verdict is Verdict.FAIL else context.log.info
-    say(f"{finding.table} {finding.check} {finding.verdict}: {finding.text}")
+    say(f"{finding.target} {finding.check} {finding.verdict}: {finding.text}")
 
 
 def _shown(value: Value) -> dg.MetadataValue:

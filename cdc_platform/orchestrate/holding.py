@@ -4,6 +4,8 @@ A hold is a file that the staying run, the sensor and the command line see at on
 run has to end for it, and no restart forgets it.
 """
 
+from itertools import product
+
 import dagster as dg
 from pydantic import Field, field_validator
 
@@ -83,10 +85,10 @@ def resume_job(source: Source, settings: Settings) -> dg.JobDefinition:
 
 def _observe(context: dg.OpExecutionContext, source: Source, name: str, what: str) -> None:
     """On the pages of the table's assets: who looks at a table sees why it stands still."""
-    for kind in Kind:
+    for stored, kind in product(source.formats_of(name), Kind):
         context.log_event(
             dg.AssetObservation(
-                lake_key(source, name, kind),
+                lake_key(source, name, kind, stored),
                 description=f"{name} {what}",
                 metadata={"cdc/hold": dg.MetadataValue.text(what)},
             )

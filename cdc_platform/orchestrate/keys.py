@@ -1,15 +1,16 @@
 """Names of the assets of a source, and of the tags its runs carry.
 
 ``[mongodb, <source>, <collection>]`` → ``[kafka, <source>, <collection>]`` →
-``[delta, <source>, <collection>_changes]`` → ``[delta, <source>, <collection>]``.
+``[delta, <source>, <collection>_changes]`` → ``[delta, <source>, <collection>]``, and the same for iceberg.
 """
 
 from __future__ import annotations
 
 import dagster as dg
 
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind, Target
 from cdc_platform.core.source import Source
+from cdc_platform.platform import table_name
 
 SOURCE_TAG = "cdc/source"
 """On everything of a source: its assets, its jobs, the runs of its jobs and of its sensor."""
@@ -23,8 +24,11 @@ MODE_TAG = "cdc/mode"
 ALSO_TAG = "cdc/also"
 """Tables a staying run drains that the definitions had not when it was asked for: they were just found."""
 
+FORMAT_TAG = "cdc/format"
+"""On the assets of the lake: delta or iceberg."""
+
 FAILED_TAG = "cdc/failed"
-"""Tables that failed in a run, and when: ``orders@2026-11-21T07:11:16+00:00,customers@…``."""
+"""Targets that failed in a run, and when: ``delta/orders@2026-11-21T07:11:16+00:00,iceberg/orders@…``."""
 
 
 def source_key(source: Source, collection: str) -> dg.AssetKey:
@@ -35,6 +39,9 @@ def topic_key(source: Source, collection: str) -> dg.AssetKey:
     return dg.AssetKey(["kafka", source.name, collection])
 
 
-def lake_key(source: Source, collection: str, kind: Kind) -> dg.AssetKey:
-    name = f"{collection}_changes" if kind is Kind.CHANGELOG else collection
-    return dg.AssetKey(["delta", source.name, name])
+def lake_key(source: Source, collection: str, kind: Kind, stored: Format = Format.DELTA) -> dg.AssetKey:
+    return dg.AssetKey([stored.value, *table_name(source, collection, kind)])
+
+
+def target_key(source: Source, target: Target, kind: Kind) -> dg.AssetKey:
+    return lake_key(source, target.table, kind, target.format)

@@ -60,10 +60,11 @@ def _reconcile(
         context.log.info(f"{name}: key {key} (partition {partition}, offset {offset}) {done}")
     if found.buckets_unlisted:
         context.log.warning(f"{name}: there is more than fits in memory, reconcile again")
-    context.log_event(
-        dg.AssetObservation(
-            lake_key(source, name, Kind.CURRENT),
-            description=f"{name} compared with its source: rows that are only here {done}",
-            metadata={"cdc/reconciled_rows": dg.MetadataValue.int(len(found.rows))},
+    for stored in source.formats_of(name):
+        context.log_event(
+            dg.AssetObservation(
+                lake_key(source, name, Kind.CURRENT, stored),
+                description=f"{name} compared with its source: rows that are only here {done}",
+                metadata={"cdc/reconciled_rows": dg.MetadataValue.int(len(found.rows))},
+            )
         )
-    )

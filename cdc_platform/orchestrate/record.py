@@ -16,10 +16,11 @@ import dagster as dg
 import polars as pl
 
 from cdc_platform.core.columns import MEANINGS
-from cdc_platform.core.model import Handle, Kind, Receipt
+from cdc_platform.core.model import Handle, Kind, Receipt, Target
+from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.keys import lake_key
+from cdc_platform.orchestrate.keys import target_key
 from cdc_platform.platform import crash_probe, lake_table
 
 QUIET = 1.5
@@ -66,7 +67,7 @@ class Recorder:
     def take(self, receipt: Receipt) -> None:
         """Add a commit. In a staying run, record its table when its time has come."""
         self._probe(f"before_event:{receipt.kind}")
-        key = lake_key(self._source, receipt.table, receipt.kind)
+        key = target_key(self._source, receipt.target, receipt.kind)
         self._windows.setdefault(key, _Window()).add(receipt)
         if not self._staying:
             return
@@ -88,33 +89,36 @@ class Recorder:
         window = self._windows.pop(key)
         assert window.last is not None
         self._recorded[key] = time.monotonic()
-        metadata = self._metadata(window.last.table, window.last.kind, window)
+        metadata = self._metadata(window.last.target, window.last.kind, window)
         self._context.log_event(dg.AssetMaterialization(asset_key=key, metadata=metadata))
 
-    def results(self, tables: Mapping[str, frozenset[Kind]]) -> Iterator[dg.MaterializeResult[None]]:
+    def results(self, targets: Mapping[Target, frozenset[Kind]]) -> Iterator[dg.MaterializeResult[None]]:
         """The final results: of a staying run for what is not yet recorded, otherwise for every table.
 
-        ``tables``: those that were drained without a failure. What the run was not planned with (it was found
-        later) is recorded as an event.
+        ``targets``: those that were drained without a failure. What the run was not planned with (it was
+        found later) is recorded as an event.
         """
-        for name, kinds in tables.items():
+        for target, kinds in targets.items():
             for kind in sorted(kinds):
-                key = lake_key(self._source, name, kind)
+                key = target_key(self._source, target, kind)
                 if key not in self._context.selected_asset_keys:
                     if key in self._windows:
                         self._record(key)
                     continue
                 window = self._windows.pop(key, None)
-                exists = lake_table(self._settings, self._source, name, kind).exists()
+                exists = self._table(target, kind).exists()
                 if exists and (window or not self._staying):
-                    metadata = self._metadata(name, kind, window or _Window())
+                    metadata = self._metadata(target, kind, window or _Window())
                     yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
-    def _metadata(self, name: str, kind: Kind, window: _Window) -> Mapping[str, dg.MetadataValue]:
-        table = lake_table(self._settings, self._source, name, kind)
+    def _table(self, target: Target, kind: Kind) -> StoredTable:
+        return lake_table(self._settings, self._source, target.table, kind, target.format)
+
+    def _metadata(self, target: Target, kind: Kind, window: _Window) -> Mapping[str, dg.MetadataValue]:
+        table = self._table(target, kind)
         handle, rows = table.snapshot()
         return (
-            storage_metadata(table.uri, lake_key(self._source, name, kind))
+            storage_metadata(table.uri, target_key(self._source, target, kind))
             | {
                 "dagster/row_count": dg.MetadataValue.int(rows),
                 "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(handle)),

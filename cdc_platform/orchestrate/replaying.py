@@ -7,12 +7,12 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.offsets import Range
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.keys import SOURCE_TAG, target_key
 from cdc_platform.orchestrate.tables import known
 from cdc_platform.platform import replicas
 from cdc_platform.replicate.replay import Replayed, replay
@@ -41,15 +41,17 @@ def replay_job(source: Source, settings: Settings) -> dg.JobDefinition:
     def replay_range(context: dg.OpExecutionContext, config: ReplayConfig) -> None:
         [name] = known(source, [config.table])
         log = KafkaLog(settings.kafka_bootstrap)
-        [replica] = replicas(settings, source, log, {name: frozenset(Kind)})
-        if config.partition >= replica.stream.partitions:
+        found = replicas(settings, source, log, {name: frozenset(Kind)})
+        stream = found[0].stream
+        if config.partition >= stream.partitions:
             raise Terminal(
-                f"topic {replica.stream.topic} has no partition {config.partition}",
+                f"topic {stream.topic} has no partition {config.partition}",
                 where="the run's configuration, partition",
-                remedy=f"its partitions are 0 to {replica.stream.partitions - 1}",
+                remedy=f"its partitions are 0 to {stream.partitions - 1}",
             )
         wanted = {config.partition: Range(config.start_offset, config.end_offset)}
-        _tell(context, source, name, replay(replica, log, wanted))
+        for each in found:
+            _tell(context, source, each.target, replay(each, log, wanted))
 
     @dg.job(
         name=f"replay_{source.name}",
@@ -63,19 +65,19 @@ def replay_job(source: Source, settings: Settings) -> dg.JobDefinition:
     return job
 
 
-def _tell(context: dg.OpExecutionContext, source: Source, name: str, done: Replayed) -> None:
+def _tell(context: dg.OpExecutionContext, source: Source, target: Target, done: Replayed) -> None:
     context.log.info(
-        f"{name}: {done.read} events read again, {done.added} were missing, {done.keys} keys looked up"
+        f"{target}: {done.read} events read again, {done.added} were missing, {done.keys} keys looked up"
     )
     for partition, offset, reason in done.dead:
         context.log.warning(
-            f"{name}, partition {partition}, offset {offset} is a dead letter still: {reason}"
+            f"{target}, partition {partition}, offset {offset} is a dead letter still: {reason}"
         )
     for kind in Kind:
         context.log_event(
             dg.AssetObservation(
-                lake_key(source, name, kind),
-                description=f"offsets of {name} replayed",
+                target_key(source, target, kind),
+                description=f"offsets of {target} replayed",
                 metadata={
                     "cdc/replayed_events": dg.MetadataValue.int(done.read),
                     "cdc/replayed_missing": dg.MetadataValue.int(done.added),

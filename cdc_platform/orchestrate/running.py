@@ -9,7 +9,7 @@ import dagster as dg
 
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.failed import failures, has_table
+from cdc_platform.orchestrate.failed import failures, has_target
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG
 from cdc_platform.orchestrate.turn import Working
 from cdc_platform.replicate.fence import is_held
@@ -75,5 +75,5 @@ def _lost(
 def _working(source: Source, record: dg.RunRecord) -> Working:
     run = record.dagster_run
     failed = failures(run)
-    tables = (name for name in source.collections if name not in failed and has_table(run, source, name))
-    return Working(run.run_id, record.start_time, frozenset(tables))
+    targets = (each for each in source.targets if each not in failed and has_target(run, source, each))
+    return Working(run.run_id, record.start_time, frozenset(targets))

@@ -17,15 +17,15 @@ import dagster as dg
 import orjson
 
 from cdc_platform.core.errors import CdcError
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind, Target
 from cdc_platform.core.offsets import Offsets, Stream, lag, reached
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.place import require_place
 from cdc_platform.orchestrate.dependency import Down, dependency
 from cdc_platform.orchestrate.failed import resting
-from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, lake_key, topic_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, target_key, topic_key
+from cdc_platform.orchestrate.reachable import Lakes
 from cdc_platform.orchestrate.reloading import reload
 from cdc_platform.orchestrate.running import working
 from cdc_platform.orchestrate.turn import Situation, turn, worth_looking
@@ -40,9 +40,9 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     log = _once(lambda: KafkaLog(settings.kafka_bootstrap, timeout=10))
     kafka = dependency(settings, "Kafka", settings.kafka_bootstrap)
     watch = Watch(settings, source)
-    lake = dependency(settings, "The lake's disk", str(settings.lake_root.absolute()))
+    lakes = Lakes(settings)
 
-    keys = [lake_key(source, name, kind) for name in source.collections for kind in Kind]
+    keys = [target_key(source, target, kind) for target in source.targets for kind in Kind]
 
     @dg.sensor(
         name=f"drain_{source.name}",
@@ -58,28 +58,34 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
         now = time.time()
         due = _observation_is_due(context.cursor, now)
         look = watch.look(log(), at_all=due)
-        tables = look.source.collections
         notes = [*look.notes, *_read_anew(source, look)]
+        lakes_down = lakes.look(look.source)
+        notes += lakes_down.values()
+        targets = [each for each in look.source.targets if each.format not in lakes_down]
         runs = working(context.instance, look.source, settings, now)
-        names = tables if due else worth_looking(tables, runs, now, settings.run_seconds)
+        looked = targets if due else worth_looking(targets, runs, now, settings.run_seconds)
         try:
-            ends = kafka.call(lambda: _ends(log(), source, names))
-            lake.call(lambda: require_place(settings.lake_root))
+            ends = kafka.call(lambda: _ends(log(), source, [each.table for each in looked]))
         except Down as down:
             return dg.SkipReason(_together(str(down), notes))
-        behind = {name: _behind(settings, source, name, *found) for name, found in ends.items()}
+        if not targets:
+            return dg.SkipReason(_together("no lake table can be reached", notes))
+        behind = {
+            each: _behind(settings, source, each, *ends[each.table]) for each in looked if each.table in ends
+        }
+        held = holds(settings, source).all()
         seen = Situation(
-            tables=tables,
+            targets=targets,
             runs=runs,
-            behind={name: 1 if count is None else count for name, count in behind.items()},
-            missing=frozenset(names) - frozenset(ends),
-            held={name: hold.reason for name, hold in holds(settings, source).all().items()},
+            behind={each: 1 if count is None else count for each, count in behind.items()},
+            missing=frozenset(each for each in looked if each.table not in ends),
+            held={each: held[each.table].reason for each in targets if each.table in held},
             resting=resting(context.instance, look.source, now),
         )
-        if seen.missing == frozenset(tables):
+        if seen.missing == frozenset(targets):
             return dg.SkipReason(_together(f"no topics yet: cdc connector apply {source.name}", notes))
         found = turn(seen, now, settings.run_seconds)
-        requests = run_requests(source, found.tables)
+        requests = run_requests(source, found.targets)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_together(found.reason, notes)),
@@ -104,20 +110,19 @@ def _together(reason: str, notes: Sequence[str]) -> str:
     return "; ".join([reason, *notes])
 
 
-def run_requests(loaded: Source, tables: Sequence[str]) -> list[dg.RunRequest]:
+def run_requests(loaded: Source, targets: Sequence[Target]) -> list[dg.RunRequest]:
     """A staying run. Its checks are not planned: they would look unfinished as long as it stays.
 
     Of a source without any loaded table there is nothing to select, until its definitions are read anew.
     """
-    if not any(name in loaded.collections for name in tables):
+    known = [target for target in targets if target.table in loaded.collections]
+    if not known:
         return []
-    also = [name for name in tables if name not in loaded.collections]
+    also = list(dict.fromkeys(each.table for each in targets if each not in known))
     tags = {SOURCE_TAG: loaded.name, MODE_TAG: "stay"}
     return [
         dg.RunRequest(
-            asset_selection=[
-                lake_key(loaded, name, kind) for name in tables if name not in also for kind in Kind
-            ],
+            asset_selection=[target_key(loaded, target, kind) for target in known for kind in Kind],
             asset_check_keys=[],
             tags=tags | ({ALSO_TAG: ",".join(also)} if also else {}),
         )
@@ -127,16 +132,19 @@ def run_requests(loaded: Source, tables: Sequence[str]) -> list[dg.RunRequest]:
 def _ends(log: KafkaLog, source: Source, names: Sequence[str]) -> dict[str, tuple[Stream, Offsets]]:
     if not names:
         return {}
-    streams = log.streams([source.topic(name) for name in names])
+    streams = log.streams(sorted({source.topic(name) for name in names}))
     ends = log.ends(list(streams.values()))
     return {name: (streams[topic], ends[topic]) for name in names if (topic := source.topic(name)) in streams}
 
 
-def _behind(settings: Settings, source: Source, name: str, stream: Stream, ends: Offsets) -> int | None:
+def _behind(settings: Settings, source: Source, target: Target, stream: Stream, ends: Offsets) -> int | None:
     """Offsets the changelog lacks, or 1 if only the current state lags behind its changelog; None if the
     tables cannot say.
     """
-    changelog, current = (lake_table(settings, source, name, kind) for kind in (Kind.CHANGELOG, Kind.CURRENT))
+    changelog, current = (
+        lake_table(settings, source, target.table, kind, target.format)
+        for kind in (Kind.CHANGELOG, Kind.CURRENT)
+    )
     try:
         committed = changelog.open(stream).offsets if changelog.exists() else {}
         missing = lag(committed, ends)
@@ -151,13 +159,21 @@ def _observation_is_due(cursor: str | None, now: float) -> bool:
     return not cursor or now - float(orjson.loads(cursor).get("observed", 0)) >= OBSERVE_EVERY
 
 
-def _observations(source: Source, behind: Mapping[str, int | None]) -> list[dg.AssetObservation]:
+def _observations(source: Source, behind: Mapping[Target, int | None]) -> list[dg.AssetObservation]:
+    """Per topic, how many offsets the format lacks that is furthest behind, and each by itself."""
+    known: dict[str, dict[Format, int]] = {}
+    for target, count in behind.items():
+        if count is not None:
+            known.setdefault(target.table, {})[target.format] = count
     return [
         dg.AssetObservation(
-            topic_key(source, name), metadata={"cdc/lag_offsets": dg.MetadataValue.int(count)}
+            topic_key(source, name),
+            metadata={
+                "cdc/lag_offsets": dg.MetadataValue.int(max(counts.values())),
+                **{f"cdc/lag_offsets_{each}": dg.MetadataValue.int(n) for each, n in counts.items()},
+            },
         )
-        for name, count in behind.items()
-        if count is not None
+        for name, counts in known.items()
     ]
 
 

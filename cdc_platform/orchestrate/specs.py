@@ -5,19 +5,25 @@ Invariant: who has only the graph can tell what each asset is, who owns it, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import dagster as dg
 
 from cdc_platform.core.columns import METADATA
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.keys import LAYER_TAG, SOURCE_TAG, lake_key, source_key, topic_key
+from cdc_platform.orchestrate.keys import FORMAT_TAG, LAYER_TAG, SOURCE_TAG, source_key, target_key, topic_key
 from cdc_platform.orchestrate.record import storage_metadata
 from cdc_platform.platform import lake_table
 
-_KINDS: Final = {"source": {"mongodb"}, "topic": {"kafka", "debezium"}, "lake": {"deltalake"}}
+_KINDS: Final[Mapping[str, set[str]]] = {
+    "source": {"mongodb"},
+    "topic": {"kafka", "debezium"},
+    Format.DELTA: {"deltalake"},
+    Format.ICEBERG: {"iceberg"},
+}
 
 
 def upstream_specs(source: Source, name: str) -> list[dg.AssetSpec]:
@@ -49,14 +55,14 @@ def upstream_specs(source: Source, name: str) -> list[dg.AssetSpec]:
     ]
 
 
-def lake_specs(source: Source, settings: Settings, name: str) -> list[dg.AssetSpec]:
+def lake_specs(source: Source, settings: Settings, target: Target) -> list[dg.AssetSpec]:
     """The changelog and the current state."""
-    limits = source.limits
+    limits, name = source.limits, target.table
     return [
         _lake_spec(
             source,
             settings,
-            name,
+            target,
             Kind.CHANGELOG,
             deps=topic_key(source, name),
             description=f"Every change of `{source.database}.{name}`: one row an event, only ever appended, "
@@ -67,9 +73,9 @@ def lake_specs(source: Source, settings: Settings, name: str) -> list[dg.AssetSp
         _lake_spec(
             source,
             settings,
-            name,
+            target,
             Kind.CURRENT,
-            deps=lake_key(source, name, Kind.CHANGELOG),
+            deps=target_key(source, target, Kind.CHANGELOG),
             description=f"`{source.database}.{name}` as it is now: one row a document, deletes applied. "
             f"Merged from the changelog about every {limits.current_age:g} s, and from it alone. Its checks "
             f"prove it against the collection, at one cluster time.",
@@ -78,19 +84,20 @@ def lake_specs(source: Source, settings: Settings, name: str) -> list[dg.AssetSp
 
 
 def _lake_spec(
-    source: Source, settings: Settings, name: str, kind: Kind, *, deps: dg.AssetKey, description: str
+    source: Source, settings: Settings, target: Target, kind: Kind, *, deps: dg.AssetKey, description: str
 ) -> dg.AssetSpec:
-    key = lake_key(source, name, kind)
-    folders = source.partitioned_by(name, kind)
+    key = target_key(source, target, kind)
+    folders = source.partitioned_by(target.table, kind)
+    uri = lake_table(settings, source, target.table, kind, target.format).uri
     return dg.AssetSpec(
         key,
         deps=[deps],
         description=description,
         group_name=source.name,
-        kinds=_KINDS["lake"],
+        kinds=_KINDS[target.format],
         owners=source.owners,
-        tags=_tags(source, kind.value),
-        metadata=storage_metadata(lake_table(settings, source, name, kind).uri, key)
+        tags=_tags(source, kind.value) | {FORMAT_TAG: target.format.value},
+        metadata=storage_metadata(uri, key)
         | {"cdc/metadata_columns": dg.MetadataValue.text(", ".join(METADATA))}
         | ({"cdc/partitioned_by": dg.MetadataValue.text(", ".join(folders))} if folders else {}),
         skippable=True,

@@ -22,7 +22,7 @@ from threading import Event, Thread
 from types import TracebackType
 
 from cdc_platform.core.errors import CdcError, Terminal
-from cdc_platform.core.model import Format, Kind, Receipt
+from cdc_platform.core.model import Format, Kind, Receipt, Target
 from cdc_platform.core.ports import Log
 from cdc_platform.replicate.appending import Carried, append_changes
 from cdc_platform.replicate.feed import Feed, Pulse, Until
@@ -47,6 +47,10 @@ class Failure:
     kind: Kind
     error: CdcError
     format: Format = Format.DELTA
+
+    @property
+    def target(self) -> Target:
+        return Target(self.table, self.format)
 
 
 Outcome = Receipt | Failure

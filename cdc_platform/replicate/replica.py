@@ -10,7 +10,7 @@ import polars as pl
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cdc_platform.core.errors import SchemaRefused, Transient
-from cdc_platform.core.model import Format, Handle, Kind, Limits, Policy
+from cdc_platform.core.model import Format, Handle, Kind, Limits, Policy, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Probe, no_probe
 from cdc_platform.core.schema import compare
@@ -61,6 +61,10 @@ class Replica:
                 "a new table",
             )
         return evolution.schema
+
+    @property
+    def target(self) -> Target:
+        return Target(self.name, self.format)
 
     @property
     def rules(self) -> Rules:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.history import Damaged, Forgotten
+from cdc_platform.core.model import Format, Target
 from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
 
 Value = int | float | str | tuple[str, ...] | Mapping[str, int]
@@ -74,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check of one table. ``text``: a paragraph for a person. ``seconds``: how long it took."""
+    """One check of one table in one format. ``text``: a paragraph for a person. ``seconds``: duration."""
 
     table: str
     check: Check
@@ -83,6 +84,11 @@ class Finding:
     cause: Cause | None = None
     facts: tuple[Fact, ...] = ()
     seconds: float = 0.0
+    format: Format = Format.DELTA
+
+    @property
+    def target(self) -> Target:
+        return Target(self.table, self.format)
 
     def __post_init__(self) -> None:
         if not self.text or (self.verdict is Verdict.UNKNOWN and self.cause is None):
@@ -156,7 +162,9 @@ def of_proof(result: Result) -> tuple[Finding, Finding]:
     )
 
     def finding(check: Check, verdict: Verdict, facts: tuple[Fact, ...]) -> Finding:
-        return Finding(result.table, check, verdict, result.text, result.cause, facts, result.seconds)
+        return Finding(
+            result.table, check, verdict, result.text, result.cause, facts, result.seconds, result.format
+        )
 
     return (
         finding(Check.ROW_COUNTS, _counted(result), shared),

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc_platform.core.digest import BucketDigest
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,10 +66,11 @@ class Columns(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Of one table. ``folder``: of its source; made with the first note."""
+    """Of one table in one format. ``folder``: of its source; made with the first note."""
 
     folder: Path
     table: str
+    format: Format = Format.DELTA
 
     def read(self, kind: Kind, note: type[M]) -> M | None:
         """The note of that kind of the changelog or the current table; None if no check has left one.
@@ -97,5 +98,5 @@ class Notes:
         draft.replace(path)
 
     def _path(self, kind: Kind, note: type[BaseModel]) -> Path:
-        name = f"{quote(self.table, safe='')}.{kind}.{note.__name__.lower()}"
+        name = f"{quote(self.table, safe='')}.{self.format}.{kind}.{note.__name__.lower()}"
         return self.folder / f"{name}.json"

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from cdc_platform.core.errors import Transient
+from cdc_platform.core.model import Format, Target
 
 SHOWN_KEYS: Final = 20
 """Differing keys a result names; the rest is counted."""
@@ -142,6 +143,11 @@ class Result:
     buckets_unlisted: int = 0
     cause: Cause | None = None
     letters: tuple[OpenLetter, ...] = ()
+    format: Format = Format.DELTA
+
+    @property
+    def target(self) -> Target:
+        return Target(self.table, self.format)
 
     def __post_init__(self) -> None:
         compared = self.source_digest is not None and self.lake_digest is not None
@@ -163,16 +169,16 @@ class Result:
         match self.verdict:
             case Verdict.PASS:
                 return (
-                    f"{self.table}: the lake equals the source{at}. {self.counts.source:,} rows, digest "
+                    f"{self.target}: the lake equals the source{at}. {self.counts.source:,} rows, digest "
                     f"{self.source_digest}, {self.counts.reverted} keys taken back to that time, "
                     f"{self.seconds:.1f} s."
                 )
             case Verdict.FAIL if self.letters:
-                return f"{self.table}: {self._letters()} {self.reason}{self._keys()}"
+                return f"{self.target}: {self._letters()} {self.reason}{self._keys()}"
             case Verdict.FAIL:
-                return f"{self.table}: the lake differs from the source{at}. {self.reason}{self._keys()}"
+                return f"{self.target}: the lake differs from the source{at}. {self.reason}{self._keys()}"
             case Verdict.UNKNOWN:
-                return f"{self.table}: not proven{at} ({self.cause}). {self.reason}{self._keys()}"
+                return f"{self.target}: not proven{at} ({self.cause}). {self.reason}{self._keys()}"
 
     def _letters(self) -> str:
         shown = "; ".join(str(letter) for letter in sorted(self.letters)[:SHOWN_KEYS])

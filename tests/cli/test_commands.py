@@ -14,7 +14,7 @@ import pytest
 from cdc_platform.cli.follow import appended
 from cdc_platform.cli.progress import Progress, commit_line
 from cdc_platform.core.errors import Conflict, SchemaRefused
-from cdc_platform.core.model import Kind, Lag, Receipt
+from cdc_platform.core.model import Format, Kind, Lag, Receipt
 from cdc_platform.core.offsets import Range
 from cdc_platform.replicate import Failure, Until
 from tests.cli.calling import cdc, document
@@ -116,7 +116,7 @@ def test_a_commit_is_one_line_with_rows_offsets_and_lag() -> None:
     line = commit_line(receipt())
 
     assert line.partition(" ")[2] == (
-        "orders changelog v7: 1,250 in, 1,000 c 50 u, 200 superseded, 0:[17,42) 1:[5,9), lag p95 0.81 s, "
+        "orders (delta) changelog v7: 1,250 in, 1,000 c 50 u, 200 superseded, 0:[17,42) 1:[5,9), lag p95 0.81 s, "
         "took 0.12 s, new columns note"
     )
 
@@ -127,7 +127,7 @@ def test_dead_letters_of_a_commit_are_not_overlooked() -> None:
     progress.add(replace(receipt(), rows_in=1_253, dead=3))
 
     assert "200 superseded, 3 DEAD LETTERS, 0:[17,42)" in commit_line(replace(receipt(), dead=3))
-    assert progress.tallies["orders", Kind.CHANGELOG].dead == 3
+    assert progress.tallies["orders", Format.DELTA, Kind.CHANGELOG].dead == 3
 
 
 def test_a_run_adds_up_its_commits() -> None:
@@ -141,7 +141,7 @@ def test_a_run_adds_up_its_commits() -> None:
     assert told["ended"] == "caught up"
     assert "error" not in told
     assert progress.totals() == {"rows_in": 2_500, "commits": 3, "failed": 0}
-    changelog = progress.tallies["orders", Kind.CHANGELOG]
+    changelog = progress.tallies["orders", Format.DELTA, Kind.CHANGELOG]
     assert (changelog.rows_in, changelog.superseded, changelog.version) == (2_500, 400, 8)
     assert changelog.applied == {"c": 2_000, "u": 100}
     assert changelog.offsets == {0: 42, 1: 9}
@@ -154,7 +154,7 @@ def test_a_table_that_stops_is_named_and_ends_the_run_with_4() -> None:
 
     assert error is not None
     assert error.fields == {
-        "what": "table orders (changelog) stopped: qty is text",
+        "what": "table orders (delta) changelog stopped: qty is text",
         "where": "topic orders",
         "remedy": "mend it",
     }
@@ -179,7 +179,7 @@ def test_several_failed_tables_are_all_named() -> None:
     assert error is not None
     assert error.what.startswith("2 lake tables stopped\n")
     for name in ("orders", "customers"):
-        assert f"table {name} (changelog) stopped: qty is text\n  where: topic {name}" in error.what
+        assert f"table {name} (delta) changelog stopped: qty is text\n  where: topic {name}" in error.what
 
 
 @pytest.mark.parametrize(("until", "code"), [(Until(caught_up=True), 143), (Until(idle=30), 0), (Until(), 0)])

@@ -51,4 +51,4 @@ def test_what_cannot_be_checked_is_unknown_with_a_code_of_its_own(nowhere: Nowhe
         assert each["verdict"] == "unknown"
         assert each["cause"]
         assert "Kafka did not answer" in each["text"]
-    assert "UNKNOWN shop.orders content" in result.stderr
+    assert "UNKNOWN shop.orders (delta) content" in result.stderr

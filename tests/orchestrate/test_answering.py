@@ -20,7 +20,7 @@ SOURCE = Source(
     database="shop",
     collections=tuple(f"t{n}" for n in range(200)),
 )
-ALL = dict.fromkeys(SOURCE.collections, frozenset(Check))
+ALL = dict.fromkeys(SOURCE.targets, frozenset(Check))
 
 
 @pytest.fixture

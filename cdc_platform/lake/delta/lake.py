@@ -11,6 +11,7 @@ from cdc_platform.core.ports import TableName
 from cdc_platform.lake.delta.history import DeltaHistory
 from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.delta.upkeep import compact, vacuum
+from cdc_platform.lake.place import require_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,13 @@ class DeltaLake:
     @property
     def format(self) -> Format:
         return Format.DELTA
+
+    @property
+    def address(self) -> str:
+        return str(self.root)
+
+    def require(self) -> None:
+        require_place(self.root)
 
     def table(self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()) -> DeltaLakeTable:
         return DeltaLakeTable(self._path(name), contents, partition_by)
