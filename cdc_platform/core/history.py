@@ -7,11 +7,12 @@ error or a version that is left out, never an answer with fewer rows. Who reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+import orjson
 import polars as pl
 
 from cdc_platform.core.errors import Terminal
@@ -39,7 +40,8 @@ class Commit:
     """One version. ``operation``: the engine's word for what was done (WRITE, MERGE, OPTIMIZE, DELETE …).
 
     ``ours``: it carries the platform's own remarks. ``ranges``: the offsets it says it covers. ``applied``:
-    the rows that replication says it wrote, ``written``: those the engine says were added; None if not said.
+    the rows that replication says it wrote, ``written``: those the engine says were added; ``lag``: the p95
+    of its rows' lag in seconds; None if not said.
     """
 
     version: int
@@ -49,6 +51,13 @@ class Commit:
     ranges: Ranges
     applied: int | None
     written: int | None
+    lag: float | None = None
+
+
+def lag_of(info: Mapping[str, str]) -> float | None:
+    """The p95 of the lag, by what replication keeps with a commit."""
+    told = orjson.loads(info.get("cdc.lag_seconds") or "null")
+    return float(told[1]) if told else None
 
 
 class History(Protocol):

@@ -58,6 +58,10 @@ class Target:
     def __str__(self) -> str:
         return f"{self.table} ({self.format})"
 
+    @property
+    def path(self) -> str:
+        return f"{self.format}/{self.table}"
+
 
 class Policy(StrEnum):
     """What becomes of a value that does not fit its column. Nothing is ever cast, cut or dropped.

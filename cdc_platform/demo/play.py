@@ -15,18 +15,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 
 from cdc_platform.core.errors import Terminal, Transient
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.demo.lake import DemoLake
 from cdc_platform.demo.live import LiveView
-from cdc_platform.demo.report import Report, TableReport, lag_fields
+from cdc_platform.demo.report import Report
 from cdc_platform.demo.shop import Shop, open_shop
 from cdc_platform.demo.webserver import Webserver
 from cdc_platform.demo.writers import Writers
@@ -35,8 +36,7 @@ from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
 from cdc_platform.logs import Journal
-from cdc_platform.platform import deploy_source, lake_table, load_sources, utc_now
-from cdc_platform.verify import lag
+from cdc_platform.platform import deploy_source, load_sources, utc_now
 
 SOURCE = "shop"
 JOB = f"verify_{SOURCE}"
@@ -161,11 +161,11 @@ class Play:
         return webserver
 
     def _await_snapshot(self, settings: Settings, source: Source) -> None:
-        goal, last = self._wishes.documents, -LOOK_EVERY
+        goal, last, lake = self._wishes.documents, -LOOK_EVERY, DemoLake(settings, source)
 
         def complete() -> bool:
             nonlocal last
-            rows = _rows(settings, source, Kind.CHANGELOG)
+            rows = lake.rows(Kind.CHANGELOG)
             if time.monotonic() - last >= LOOK_EVERY:
                 last = time.monotonic()
                 self._say(f"initial snapshot: {rows:,} of {goal:,} rows in the changelog")
@@ -176,7 +176,7 @@ class Play:
     def _write_and_prove(
         self, settings: Settings, source: Source, shop: Shop, webserver: Webserver
     ) -> Report:
-        since = utc_now()
+        since, lake = utc_now(), DemoLake(settings, source)
         self._say(
             f"changing the shop: about {self._wishes.rate:,} changes/s for {self._wishes.seconds:.0f} s"
         )
@@ -184,102 +184,71 @@ class Play:
             self._until(lambda: writers.passed > 3, 30, "the writers did not start")
             self._say("proving the lake against the source while the writers run")
             proof = webserver.launch(JOB)
-            self._watch(settings, source, writers)
+            self._watch(lake, writers)
             done = writers.result()
             until = utc_now()
         during = self._verdicts(webserver, source, proof)
         self._say(f"{done.total():,} changes made in {writers.passed:.1f} s")
-        self._await_quiet(settings, source)
+        self._await_quiet(lake)
         self._say("proving once more, now that it is quiet")
         after = self._verdicts(webserver, source, webserver.launch(JOB))
         # The proof waits for both tables, so every change of the window is in the lake now.
         window = (since, until + timedelta(milliseconds=1))
         return Report(
-            tables=tuple(
-                self._table(settings, source, name, after[name], window) for name in source.collections
-            ),
-            while_writing={name: str(found["cdc/verdict"]) for name, found in during.items()},
+            tables=tuple(lake.report(target, found, window) for target, found in after.items()),
+            while_writing={target.path: str(found["cdc/verdict"]) for target, found in during.items()},
             changes=done.total(),
             changes_per_second=done.total() / writers.passed,
             seconds=time.monotonic() - self._began,
         )
 
-    def _await_quiet(self, settings: Settings, source: Source) -> None:
+    def _await_quiet(self, lake: DemoLake) -> None:
         """Until no table has got a commit for QUIET seconds."""
         versions: list[int] = []
         since = time.monotonic()
 
         def quiet() -> bool:
             nonlocal versions, since
-            tables = [
-                lake_table(settings, source, name, kind) for name in source.collections for kind in Kind
-            ]
-            now = [table.snapshot()[0].version for table in tables if table.exists()]
+            now = lake.versions()
             if now != versions:
                 versions, since = now, time.monotonic()
             return time.monotonic() - since > QUIET
 
         self._until(quiet, PROOF_SECONDS, "the lake did not come to rest")
 
-    def _verdicts(self, webserver: Webserver, source: Source, run_id: str) -> dict[str, Mapping[str, object]]:
-        """Metadata of each table's content check, as this run left it."""
+    def _verdicts(
+        self, webserver: Webserver, source: Source, run_id: str
+    ) -> dict[Target, Mapping[str, object]]:
+        """Metadata of each content check, as this run left it."""
         status = webserver.wait(run_id, PROOF_SECONDS)
-        found: dict[str, Mapping[str, object]] = {}
-        for name in source.collections:
-            check = webserver.check(["delta", source.name, name], "content")
+        found: dict[Target, Mapping[str, object]] = {}
+        for target in source.targets:
+            check = webserver.check([target.format, source.name, target.table], "content")
             if check is None or check.run_id != run_id or "cdc/verdict" not in check.metadata:
                 raise Terminal(
-                    f"the proof of {name} gave no verdict (its run ended as {status})",
+                    f"the proof of {target} gave no verdict (its run ended as {status})",
                     where=f"{self._url}/runs/{run_id}",
                     remedy="look at the run in the Dagster UI",
                 )
-            found[name] = check.metadata
+            found[target] = check.metadata
             self._say(str(check.metadata["cdc/reason"]))
         return found
 
-    def _table(
-        self,
-        settings: Settings,
-        source: Source,
-        name: str,
-        found: Mapping[str, object],
-        window: tuple[datetime, datetime],
-    ) -> TableReport:
-        changelog = lake_table(settings, source, name, Kind.CHANGELOG)
-        changes = changelog.rows()
-        p50, p95, highest = lag_fields(lag.measure(changes, changelog.commits(), *window))
-        by_operation = found["cdc/changelog_rows"]
-        assert isinstance(by_operation, dict)
-        return TableReport(
-            table=name,
-            format="delta",
-            source_rows=int(str(found["cdc/source_rows"])),
-            changelog_rows=by_operation,
-            current_rows=int(str(found["cdc/current_rows"])),
-            source_digest=str(found["cdc/source_digest"]),
-            lake_digest=str(found["cdc/lake_digest"]),
-            lag_p50_s=p50,
-            lag_p95_s=p95,
-            lag_max_s=highest,
-            verdict=str(found["cdc/verdict"]),
-            reason=str(found["cdc/reason"]),
-        )
-
-    def _watch(self, settings: Settings, source: Source, writers: Writers) -> None:
+    def _watch(self, lake: DemoLake, writers: Writers) -> None:
         """Until the writers are done: a table that moves on a terminal, otherwise a line now and then."""
         if self._journal or not self._console.is_terminal:
             while writers.running:
-                self._say(self._progress(settings, source, writers))
+                self._say(self._progress(lake, writers))
                 time.sleep(LOOK_EVERY)
             return
-        view = LiveView(settings, source, writers, self._wishes.documents)
+        view = LiveView(lake, writers, self._wishes.documents)
         with Live(view.table(), console=self._console, auto_refresh=False) as live:
             while writers.running:
                 live.update(view.table(), refresh=True)
                 time.sleep(0.5)
 
-    def _progress(self, settings: Settings, source: Source, writers: Writers) -> str:
-        rows = _rows(settings, source, Kind.CHANGELOG) - self._wishes.documents
+    def _progress(self, lake: DemoLake, writers: Writers) -> str:
+        rows = lake.rows(Kind.CHANGELOG) - self._wishes.documents
         return f"{writers.made:,} changes made, {max(0, rows):,} in the changelogs"
 
     def _until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -292,8 +261,3 @@ class Play:
                     remedy="the logs of MongoDB, Kafka, Connect and Dagster are there",
                 )
             time.sleep(0.2)
-
-
-def _rows(settings: Settings, source: Source, kind: Kind) -> int:
-    tables = [lake_table(settings, source, name, kind) for name in source.collections]
-    return sum(table.snapshot()[1] for table in tables if table.exists())

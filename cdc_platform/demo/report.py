@@ -17,12 +17,14 @@ STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """One source table in one format. ``changelog_rows``: by operation. Lags in seconds, None if
+    """One source table in one format. ``position``: the cluster time it was proven at. ``changelog_rows``: by
+    operation. Lags in seconds, None if
     unmeasured.
     """
 
     table: str
     format: str
+    position: str
     source_rows: int
     changelog_rows: dict[str, int]
     current_rows: int
@@ -48,15 +50,34 @@ class Report:
     @property
     def passed(self) -> bool:
         verdicts = [*(table.verdict for table in self.tables), *self.while_writing.values()]
-        return bool(verdicts) and all(verdict == PASS for verdict in verdicts)
+        return bool(verdicts) and all(verdict == PASS for verdict in verdicts) and all(self.alike.values())
+
+    @property
+    def alike(self) -> dict[str, bool]:
+        """Per table whether its formats hold the same at one cluster time."""
+        found: dict[str, set[tuple[str, str]]] = {}
+        for each in self.tables:
+            found.setdefault(each.table, set()).add((each.position, each.lake_digest))
+        return {table: len(states) == 1 for table, states in found.items()}
+
+    @property
+    def closing(self) -> str:
+        """A sentence on whether the formats equal each other; nothing where there is one format."""
+        formats = sorted({each.format for each in self.tables})
+        if len(formats) < 2:
+            return ""
+        unlike = [table for table, alike in self.alike.items() if not alike]
+        both = " and ".join(formats)
+        return f"{both} differ: {', '.join(unlike)}" if unlike else f"{both} equal each other, table by table"
 
     def write(self, path: Path) -> None:
-        path.write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
+        path.write_bytes(orjson.dumps(asdict(self) | {"alike": self.alike}, option=orjson.OPT_INDENT_2))
 
     def render(self) -> Table:
         table = Table(
             title="The lake against the source, at a cluster time",
-            caption="r read by snapshot, c inserted, u updated, d deleted; lag in seconds: p50, p95, most",
+            caption="r read by snapshot, c inserted, u updated, d deleted; lag in seconds: p50, p95, most"
+            + (f"\n{self.closing}" if self.closing else ""),
             box=SIMPLE_HEAD,
             padding=(0, 1),
             collapse_padding=True,
@@ -77,7 +98,7 @@ class Report:
                 f"{row.current_rows:,}",
                 _digests(row),
                 "\n".join(map(_seconds, (row.lag_p50_s, row.lag_p95_s, row.lag_max_s))),
-                _styled(self.while_writing.get(row.table, "")),
+                _styled(self.while_writing.get(f"{row.format}/{row.table}", "")),
                 _styled(row.verdict),
             )
         return table

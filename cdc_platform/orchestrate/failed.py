@@ -30,9 +30,7 @@ def remember(instance: dg.DagsterInstance, run_id: str, target: Target, now: dat
     if run is None or target in (found := failures(run)):
         return
     both = {**found, target: now}
-    text = ",".join(
-        f"{each.format}/{each.table}@{at.isoformat(timespec='seconds')}" for each, at in sorted(both.items())
-    )
+    text = ",".join(f"{each.path}@{at.isoformat(timespec='seconds')}" for each, at in sorted(both.items()))
     instance.add_run_tags(run_id, {FAILED_TAG: text})
 
 

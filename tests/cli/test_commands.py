@@ -116,8 +116,8 @@ def test_a_commit_is_one_line_with_rows_offsets_and_lag() -> None:
     line = commit_line(receipt())
 
     assert line.partition(" ")[2] == (
-        "orders (delta) changelog v7: 1,250 in, 1,000 c 50 u, 200 superseded, 0:[17,42) 1:[5,9), lag p95 0.81 s, "
-        "took 0.12 s, new columns note"
+        "orders (delta) changelog v7: 1,250 in, 1,000 c 50 u, 200 superseded, 0:[17,42) 1:[5,9), "
+        "lag p95 0.81 s, took 0.12 s, new columns note"
     )
 
 

@@ -24,7 +24,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten
+from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten, lag_of
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.delta.files import files_of
 from cdc_platform.lake.store import Place, at_once, delta_options, read, scan_options, tail
@@ -183,6 +183,7 @@ def _commit(version: int, actions: Sequence[Action]) -> Commit:
         parse(info.get(RANGES, "")),
         None if applied is None else sum(applied.values()),
         None if written is None else int(written),
+        lag_of(info),
     )
 
 

@@ -35,6 +35,7 @@ from cdc_platform.core.history import (
     Commit,
     Damaged,
     Forgotten,
+    lag_of,
 )
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.iceberg.arrow import from_file
@@ -168,6 +169,7 @@ def _commit(snapshot: Snapshot) -> Commit:
         parse(info.get(RANGES, "")),
         None if applied is None else sum(applied.values()),
         None if written is None else int(written),
+        lag_of(info),
     )
 
 
