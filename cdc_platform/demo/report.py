@@ -76,28 +76,27 @@ class Report:
     def render(self) -> Table:
         table = Table(
             title="The lake against the source, at a cluster time",
-            caption="r read by snapshot, c inserted, u updated, d deleted; lag in seconds: p50, p95, most"
-            + (f"\n{self.closing}" if self.closing else ""),
+            caption="lag in seconds, p95 and most" + (f"\n{self.closing}" if self.closing else ""),
             box=SIMPLE_HEAD,
             padding=(0, 1),
             collapse_padding=True,
             pad_edge=False,
         )
         table.add_column("lake table", no_wrap=True)
-        for name in ("source\nrows", "changelog\nrows", "current\nrows"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("digest", no_wrap=True)
-        table.add_column("lag", justify="right", no_wrap=True)
+        for heading in ("source\nrows", "current\nrows", "\nchanges"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("\ndigest", no_wrap=True)
+        table.add_column("\nlag", justify="right", no_wrap=True)
         table.add_column("while\nwriting", no_wrap=True)
         table.add_column("\nverdict", no_wrap=True)
         for row in self.tables:
             table.add_row(
                 f"{row.format}/{row.table}",
                 f"{row.source_rows:,}",
-                "\n".join(f"{op} {row.changelog_rows[op]:,}" for op in "rcud" if op in row.changelog_rows),
                 f"{row.current_rows:,}",
+                f"{sum(row.changelog_rows.values()):,}",
                 _digests(row),
-                "\n".join(map(_seconds, (row.lag_p50_s, row.lag_p95_s, row.lag_max_s))),
+                f"{_seconds(row.lag_p95_s)} {_seconds(row.lag_max_s)}",
                 _styled(self.while_writing.get(f"{row.format}/{row.table}", "")),
                 _styled(row.verdict),
             )
@@ -113,9 +112,10 @@ def _styled(verdict: str) -> str:
 
 
 def _digests(row: TableReport) -> str:
-    same = row.source_digest == row.lake_digest
-    return f"  {row.source_digest[:8]}\n{'=' if same else '≠'} {row.lake_digest[:8]}"
+    if row.source_digest == row.lake_digest:
+        return f"= {row.lake_digest[:8]}"
+    return f"  {row.source_digest[:8]}\n≠ {row.lake_digest[:8]}"
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.1f}"

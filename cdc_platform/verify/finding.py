@@ -38,9 +38,9 @@ MEANINGS: Mapping[Check, str] = {
     "cluster time.",
     Check.CONTENT: "The current state equals the source row by row at one cluster time, and no dead letter "
     "is open.",
-    Check.CDF_INTEGRITY: "Replaying Delta's change data feed since the last check gives the current state, "
-    "images pair up, no version is missing, the changelog was only appended to; and the current state is the "
-    "fold of its changelog.",
+    Check.CDF_INTEGRITY: "Replaying the table's change feed since the last check (Delta's change data feed, "
+    "what each Iceberg snapshot changed) gives the current state, images pair up, no version is missing, the "
+    "changelog was only appended to; and the current state is the fold of its changelog.",
     Check.OFFSETS_COMPLETE: "Every record that Kafka still holds below the committed offsets is in the "
     "changelog exactly once, and no row lies beyond them.",
     Check.LAG: "Changes reach the changelog within the source's declared lag_seconds (p95 of the last "

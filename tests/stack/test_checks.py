@@ -6,8 +6,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import pytest
 from bson import Int64
 from confluent_kafka.admin import AdminClient, NewTopic
 from deltalake import DeltaTable
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from cdc_platform.checking import verify
 from cdc_platform.cli.failures import Exit
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import connector_config
-from cdc_platform.core.model import Kind, Limits
+from cdc_platform.core.errors import Conflict
+from cdc_platform.core.model import Format, Kind, Limits, Target
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta.upkeep import compact
+from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.local.stack import Stack
-from cdc_platform.platform import lake_table, replicas
+from cdc_platform.platform import lake_of, lake_table, replicas, table_name
 from cdc_platform.replicate import Drain, Until
 from cdc_platform.replicate.fence import fence
 from cdc_platform.verify.finding import Check, Finding
@@ -44,7 +47,8 @@ ALL = frozenset(Check)
 @pytest.fixture
 def lake(stack: Stack, declare: Declare, tmp_path: Path) -> Lake:
     often = Limits(current_age=1.0)
-    lake = Lake(stack, declare("orders", lag_seconds=PATIENT, limits=often), tmp_path)
+    source = declare("orders", lag_seconds=PATIENT, limits=often, formats=tuple(Format))
+    lake = Lake(stack, source, tmp_path)
     lake.deploy()
     return lake
 
@@ -98,9 +102,16 @@ def written(orders: Any) -> Iterator[None]:
         thread.join()
 
 
-def found(lake: Lake, *checks: Check) -> dict[Check, Finding]:
-    wanted = {"orders": frozenset(checks) or ALL}
-    return {finding.check: finding for finding in verify(lake.settings, lake.source, wanted)}
+def found(lake: Lake, *checks: Check, stored: Format = Format.DELTA) -> dict[Check, Finding]:
+    return found_in([stored], lake, *checks)[stored]
+
+
+def found_in(formats: Iterable[Format], lake: Lake, *checks: Check) -> dict[Format, dict[Check, Finding]]:
+    wanted = {Target("orders", stored): frozenset(checks) or ALL for stored in formats}
+    all_of: dict[Format, dict[Check, Finding]] = {stored: {} for stored in formats}
+    for finding in verify(lake.settings, lake.source, wanted):
+        all_of[finding.format][finding.check] = finding
+    return all_of
 
 
 def uri(lake: Lake, kind: Kind) -> str:
@@ -121,16 +132,32 @@ def test_all_checks_pass_while_writers_write_and_files_are_compacted(lake: Lake,
     orders = mongo[lake.source.database].orders
     with drained(lake), written(orders):
         eventually(lambda: lake.exists("orders") and lake.current("orders").height > 20, within=60)
-        first = found(lake)
-        assert not_passed(first) == []
-        assert set(first) == ALL
-        compact(Path(uri(lake, Kind.CHANGELOG)))
-        again = found(lake)
-    assert not_passed(again) == []
-    anchor = facts(again[Check.CDF_INTEGRITY])["anchor_version"]
-    assert anchor == facts(first[Check.CDF_INTEGRITY])["current_version"] > 0
-    assert facts(again[Check.OFFSETS_COMPLETE])["kafka_records"] > 100
-    assert facts(again[Check.LAG])["changelog_lag_p95_seconds"] < PATIENT
+        eventually(lambda: all(is_there(lake, stored) for stored in Format), within=60)
+        first = found_in(Format, lake)
+        for stored in Format:
+            assert not_passed(first[stored]) == []
+            assert set(first[stored]) == ALL
+            name = table_name(lake.source, "orders", Kind.CHANGELOG)
+            upkeep(partial(lake_of(lake.settings, stored).compact, name))
+        again = found_in(Format, lake)
+    positions = {facts(again[stored][Check.CONTENT])["position"] for stored in Format}
+    assert len(positions) == 1, "both are proven at one time: they equal each other"
+    for stored in Format:
+        assert not_passed(again[stored]) == []
+        anchor = facts(again[stored][Check.CDF_INTEGRITY])["anchor_version"]
+        assert anchor == facts(first[stored][Check.CDF_INTEGRITY])["current_version"] > 0
+        assert facts(again[stored][Check.OFFSETS_COMPLETE])["kafka_records"] > 100
+        assert facts(again[stored][Check.LAG])["changelog_lag_p95_seconds"] < PATIENT
+
+
+def is_there(lake: Lake, stored: Format) -> bool:
+    tables = [lake_table(lake.settings, lake.source, "orders", kind, stored) for kind in Kind]
+    return all(table.exists() and table.snapshot()[1] > 20 for table in tables)
+
+
+def upkeep(work: Callable[[], object]) -> None:
+    """Writers are in the way now and then."""
+    Retrying(retry=retry_if_exception_type(Conflict), stop=stop_after_attempt(20), reraise=True)(work)
 
 
 def test_damage_is_found_by_the_check_it_is_for_and_by_the_shell(
@@ -176,6 +203,35 @@ def test_damage_is_found_by_the_check_it_is_for_and_by_the_shell(
         assert f"data file {path.name} is missing" in told[check]["text"]
 
 
+def test_damage_to_one_format_is_found_and_the_other_passes(lake: Lake, mongo: Mongo) -> None:
+    orders = mongo[lake.source.database].orders
+    orders.insert_many([{"_id": n, "v": n} for n in range(50)])
+    eventually(lambda: lake.waiting("orders") >= 50)
+    lake.drain()
+    checks = ALL - {Check.LAG}
+    assert all(not_passed(each) == [] for each in found_in(Format, lake, *checks).values())
+
+    catalog = embedded(lake.settings.lake_root.absolute())
+    table = catalog.load_table((lake.source.name, "orders"))
+    table.delete("_key = '7'")
+    after = found_in(Format, lake, *checks)
+    assert not_passed(after[Format.DELTA]) == []
+    damaged = after[Format.ICEBERG]
+    assert damaged[Check.CONTENT].verdict is damaged[Check.ROW_COUNTS].verdict is Verdict.FAIL
+    assert "7 missing" in damaged[Check.CONTENT].text
+    assert damaged[Check.CDF_INTEGRITY].verdict is Verdict.FAIL
+    assert "Not made by this platform" in damaged[Check.CDF_INTEGRITY].text
+
+    changes = catalog.load_table((lake.source.name, "orders_changes"))
+    (file, *_) = (task.file.file_path for task in changes.scan().plan_files())
+    Path(file.removeprefix("file://")).unlink()
+    gone = found_in(Format, lake, *checks)
+    assert not_passed(gone[Format.DELTA]) == []
+    for check in (Check.CONTENT, Check.CDF_INTEGRITY, Check.OFFSETS_COMPLETE):
+        assert gone[Format.ICEBERG][check].verdict is Verdict.FAIL, gone[Format.ICEBERG][check].text
+        assert f"data file {Path(file).name} is missing" in gone[Format.ICEBERG][check].text
+
+
 def test_what_stands_still_is_unknown_or_late_and_never_passed(
     lake: Lake, mongo: Mongo, connect: ConnectClient
 ) -> None:
@@ -191,7 +247,7 @@ def test_what_stands_still_is_unknown_or_late_and_never_passed(
     eventually(lambda: lake.waiting("orders") > waiting)
     lake.drain()
     strict = lake.source.model_copy(update={"lag_seconds": 0.001})
-    (late,) = verify(lake.settings, strict, {"orders": frozenset({Check.LAG})})
+    (late,) = verify(lake.settings, strict, {Target("orders", Format.DELTA): frozenset({Check.LAG})})
     assert late.verdict is Verdict.FAIL
     assert late.text.startswith("LAGGING")
     connect.pause(lake.source.connector)

@@ -74,8 +74,12 @@ class IcebergHistory:
         return pl.scan_iceberg(table, snapshot_id=found.snapshot_id).select(*columns)
 
     def commits(self, after: int, upto: int) -> tuple[Commit, ...]:
-        found = [each for each in _snapshots(self._table()) if after < _number(each) <= upto]
-        return tuple(_commit(each) for each in found)
+        table = self._table()
+        known = _snapshots(table)
+        found = [_commit(each) for each in known if after < _number(each) <= upto]
+        if after < 0 and (not known or _number(known[0]) == 1):
+            return _creation(table), *found
+        return tuple(found)
 
     def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         table = self._table()
@@ -171,6 +175,13 @@ def _commit(snapshot: Snapshot) -> Commit:
         None if written is None else int(written),
         lag_of(info),
     )
+
+
+def _creation(table: Table) -> Commit:
+    """Of a table without rows; it leaves no snapshot. Known as long as nothing older than it is forgotten."""
+    first = min((each.timestamp_ms for each in table.metadata.snapshots), default=0)
+    at = datetime.fromtimestamp((first or table.metadata.last_updated_ms) / 1000, UTC)
+    return Commit(0, at, "CREATE TABLE", ours=True, ranges={}, applied=None, written=None)
 
 
 def _files(table: Table, snapshot: Snapshot) -> tuple[list[DataFile], list[DataFile]]:
