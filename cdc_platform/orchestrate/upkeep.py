@@ -1,32 +1,29 @@
 """The job that compacts a source's tables and removes files that no version needs any more."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
 import dagster as dg
 from pydantic import Field
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.lake.delta.upkeep import compact, vacuum
+from cdc_platform.keeping_up import Kept, Part, Work, keep_up, parts
+from cdc_platform.orchestrate import tables
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
-from cdc_platform.orchestrate.tables import Part, Tables, one_by_one
-from cdc_platform.platform import lake_table
-
-T = TypeVar("T")
 
 
-class UpkeepConfig(Tables):
+class UpkeepConfig(tables.Tables):
     """Given when the job is launched."""
 
-    compact: bool = Field(default=True, description="Make few large files of many small ones (OPTIMIZE).")
+    compact: bool = Field(
+        default=True, description="Make few large files of many small ones (Delta calls it OPTIMIZE)."
+    )
     vacuum: bool = Field(
-        default=True, description="Remove files that no version within retention_hours needs (VACUUM)."
+        default=True,
+        description="Remove files that no version within retention_hours needs (VACUUM; of Iceberg tables, "
+        "the expiry of snapshots, and orphaned files).",
     )
     retention_hours: int | None = Field(
         default=None,
@@ -35,20 +32,24 @@ class UpkeepConfig(Tables):
         "(retention.files_hours). At least one: younger files may belong to a commit that is under way.",
     )
 
+    def work(self, source: Source) -> Work:
+        hours = self.retention_hours or source.retention.files_hours
+        return Work(self.compact, hours if self.vacuum else None)
+
 
 def upkeep_job(source: Source, settings: Settings) -> dg.JobDefinition:
-    @dg.op(name=f"{source.name}_upkeep", description="OPTIMIZE and VACUUM of the source's lake tables.")
+    @dg.op(name=f"{source.name}_upkeep", description="Compaction and clean-up of the source's lake tables.")
     def upkeep(context: dg.OpExecutionContext, config: UpkeepConfig) -> None:
-        def parts(name: str) -> Iterator[Part]:
-            for kind in Kind:
-                yield f"{name} ({kind})", partial(_keep_up, context, source, settings, config, name, kind)
+        def of(name: str) -> Iterator[tables.Part]:
+            for part in parts(source, name):
+                yield part.label, partial(_keep_up, context, settings, part, config.work(source))
 
-        one_by_one(context, source, settings, config.of(source), parts)
+        tables.one_by_one(context, source, settings, config.of(source), of)
 
     @dg.job(
         name=f"upkeep_{source.name}",
-        description=f"Compact the lake tables of {source.name} and remove files that no version needs. Rows "
-        f"and offsets stay as they are, writers go on meanwhile.",
+        description=f"Compact the lake tables of {source.name}, in every format, and remove files that no "
+        f"version needs. Rows and offsets stay as they are, writers and readers go on meanwhile.",
         tags={SOURCE_TAG: source.name},
     )
     def job() -> None:
@@ -57,35 +58,22 @@ def upkeep_job(source: Source, settings: Settings) -> dg.JobDefinition:
     return job
 
 
-def _keep_up(
-    context: dg.OpExecutionContext,
-    source: Source,
-    settings: Settings,
-    config: UpkeepConfig,
-    name: str,
-    kind: Kind,
-) -> None:
-    table = lake_table(settings, source, name, kind)
-    if not table.exists():
+def _keep_up(context: dg.OpExecutionContext, settings: Settings, part: Part, work: Work) -> None:
+    done = keep_up(settings, part, work)
+    if done is None:
         return
-    metadata: dict[str, dg.MetadataValue] = {}
-    if config.compact:
-        done = _patiently(lambda: compact(Path(table.uri)))
-        metadata["cdc/files_before"] = dg.MetadataValue.int(done.files_before)
-        metadata["cdc/files_after"] = dg.MetadataValue.int(done.files_after)
-    if config.vacuum:
-        hours = config.retention_hours or source.retention.files_hours
-        metadata["cdc/files_removed"] = dg.MetadataValue.int(
-            _patiently(lambda: vacuum(Path(table.uri), hours))
-        )
-    context.log_event(dg.AssetObservation(lake_key(source, name, kind), metadata=metadata))
+    metadata = {name: dg.MetadataValue.int(value) for name, value in _told(done) if value is not None}
+    if isinstance(part.contents, Kind):
+        key = lake_key(part.source, part.collection, part.contents, part.format)
+        context.log_event(dg.AssetObservation(key, metadata=metadata))
+    else:  # dead letters are no asset
+        told = ", ".join(f"{name} {value.value}" for name, value in metadata.items())
+        context.log.info(f"{part.label}: {told}")
 
 
-def _patiently(keep: Callable[[], T]) -> T:
-    """Writers commit every second; between two of their commits there is room for a compaction's."""
-    return Retrying(
-        retry=retry_if_exception_type(Conflict),
-        stop=stop_after_attempt(10),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        reraise=True,
-    )(keep)
+def _told(done: Kept) -> tuple[tuple[str, int | None], ...]:
+    return (
+        ("cdc/files_before", done.files_before),
+        ("cdc/files_after", done.files_after),
+        ("cdc/files_removed", done.removed),
+    )
