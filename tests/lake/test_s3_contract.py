@@ -50,30 +50,44 @@ class _Iceberg:
         return table.newest_info()
 
 
-class TestDeltaChangelog(_Delta, LakeTableContract):
+class TestDeltaChangelogInShort(_Delta):
     kind = Kind.CHANGELOG
+    test_creators_at_once_end_in_one_table = LakeTableContract.test_creators_at_once_end_in_one_table
+    test_rows_and_offsets_are_committed_together = (
+        LakeTableContract.test_rows_and_offsets_are_committed_together
+    )
+    test_a_stale_append_without_rows_is_refused_as_well = (
+        LakeTableContract.test_a_stale_append_without_rows_is_refused_as_well
+    )
+    test_positions_are_kept_with_the_commit_and_stay_until_the_next_ones = (
+        LakeTableContract.test_positions_are_kept_with_the_commit_and_stay_until_the_next_ones
+    )
+    test_an_older_handle_still_reads_its_own_version = (
+        LakeTableContract.test_an_older_handle_still_reads_its_own_version
+    )
+    test_the_size_of_a_row_is_that_of_the_largest_rows_in_the_ranges = (
+        LakeTableContract.test_the_size_of_a_row_is_that_of_the_largest_rows_in_the_ranges
+    )
 
 
 class TestIcebergCurrentInShort(_Iceberg):
-    """What a merge does besides."""
-
     kind = Kind.CURRENT
     test_a_merge_inserts_replaces_and_deletes = MergeContract.test_a_merge_inserts_replaces_and_deletes
-    test_mergers_at_once_lose_nothing = MergeContract.test_mergers_at_once_lose_nothing
-    test_any_key_is_found_again = MergeContract.test_any_key_is_found_again
+    test_new_columns_and_nested_fields_appear_and_old_rows_give_null = (
+        LakeTableContract.test_new_columns_and_nested_fields_appear_and_old_rows_give_null
+    )
     test_info_travels_with_the_commit = MergeContract.test_info_travels_with_the_commit
 
 
 class TestDeltaCurrentInShort(_Delta):
     kind = Kind.CURRENT
     test_a_merge_adds_columns_and_nested_fields = MergeContract.test_a_merge_adds_columns_and_nested_fields
-    test_a_merge_that_changes_no_row_records_its_offsets = (
-        MergeContract.test_a_merge_that_changes_no_row_records_its_offsets
-    )
-    test_a_merge_with_a_stale_handle_leaves_no_trace = (
-        MergeContract.test_a_merge_with_a_stale_handle_leaves_no_trace
-    )
     test_mergers_at_once_lose_nothing = MergeContract.test_mergers_at_once_lose_nothing
+
+
+@pytest.mark.matrix
+class TestDeltaChangelog(_Delta, LakeTableContract):
+    kind = Kind.CHANGELOG
 
 
 @pytest.mark.matrix
