@@ -33,12 +33,13 @@ from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta.lake import DeltaLake
 from cdc_platform.lake.iceberg.catalog import configured, embedded
 from cdc_platform.lake.iceberg.lake import IcebergLake
+from cdc_platform.lake.store import Place, place_of
 from cdc_platform.prove import Subject
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
 from cdc_platform.replicate.letters import read_letters
 from cdc_platform.verify.notes import Notes
-from cdc_platform.verify.stretch import Place
+from cdc_platform.verify.stretch import Place as Placed
 from cdc_platform.verify.truth import Document, MongoTruth
 from cdc_platform.verify.verdict import OpenLetter
 
@@ -51,15 +52,26 @@ def utc_now() -> datetime:
 
 def lake_of(settings: Settings, stored: Format) -> Lake:
     """All tables of one format."""
-    root = settings.lake_root.absolute()
+    root = lake_place(settings)
     match stored:
         case Format.DELTA:
             return DeltaLake(root)
         case Format.ICEBERG:
-            name = settings.iceberg_catalog
-            opened = partial(configured, name) if name else partial(embedded, root)
+            name, beside = settings.iceberg_catalog, state_beside(settings)
+            opened = partial(configured, name, root) if name else partial(embedded, root, beside)
             return IcebergLake(opened, utc_now, name or str(root / "iceberg"))
     assert_never(stored)
+
+
+def lake_place(settings: Settings) -> Place:
+    """The lake's root. Raises Terminal for an address that is neither a folder nor in S3."""
+    return place_of(settings.lake_root)
+
+
+def state_beside(settings: Settings) -> Path:
+    """A local folder for what goes with the lake: its own root, or the state folder if the lake is in S3."""
+    root = lake_place(settings)
+    return root if isinstance(root, Path) else settings.state_dir.absolute()
 
 
 def table_name(source: Source, collection: str, contents: Contents) -> TableName:
@@ -171,15 +183,16 @@ def subject(source: Source, replica: Replica, log: Log, client: MongoClient[Docu
 
 def place(
     settings: Settings, source: Source, collection: str, kind: Kind, stored: Format = Format.DELTA
-) -> Place:
+) -> Placed:
     """A lake table and its past, for the checks that look at the lake alone."""
     table = lake_table(settings, source, collection, kind, stored)
-    return Place(table, lake_of(settings, stored).history(table_name(source, collection, kind)))
+    return Placed(table, lake_of(settings, stored).history(table_name(source, collection, kind)))
 
 
 def notes(settings: Settings, source: Source, target: Target) -> Notes:
-    """What the checks of a table remember, in ``<lake root>/checks/<source>``."""
-    return Notes(settings.lake_root.absolute() / "checks" / source.name, target.table, target.format)
+    """What the checks of a table remember, in ``<lake root>/checks/<source>``; of a lake in S3, in the state
+    folder."""
+    return Notes(state_beside(settings) / "checks" / source.name, target.table, target.format)
 
 
 def holds(settings: Settings, source: Source) -> Holds:

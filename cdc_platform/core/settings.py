@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _folder_or_address(given: object) -> object:
+    """A folder is a path; an address stays a text, as a path would lose one of its slashes."""
+    return Path(given) if isinstance(given, str) and "://" not in given else given
 
 
 class Settings(BaseSettings):
@@ -17,11 +23,15 @@ class Settings(BaseSettings):
     connect_url: str = Field(
         default="http://127.0.0.1:28083", pattern="^https?://", description="Kafka Connect's REST address."
     )
-    lake_root: Path = Field(default=Path(".cdc/lake"), description="Folder that holds the lake tables.")
+    lake_root: Annotated[Path | str, BeforeValidator(_folder_or_address)] = Field(
+        default=Path(".cdc/lake"),
+        description="Folder that holds the lake tables, or s3://<bucket>/<prefix>.",
+    )
     iceberg_catalog: str = Field(
         default="",
         description="Name of the Iceberg catalog in pyiceberg's own configuration (.pyiceberg.yaml or "
-        "PYICEBERG_CATALOG__<NAME>__URI). Without it an embedded one in the lake's folder is used.",
+        "PYICEBERG_CATALOG__<NAME>__URI). Without it an embedded one in the lake's folder is used, "
+        "or in the state folder if the lake is in S3.",
     )
     state_dir: Path = Field(default=Path(".cdc"), description="Folder for locks and the local stack.")
     run_seconds: float = Field(

@@ -197,15 +197,21 @@ class S3Folder:
         return client(self.access())
 
 
-_URL: Final = re.compile(r"s3a?://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
+_URL: Final = re.compile(
+    r"s3a?://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9._=/-]*))?"
+)
 
 
 def s3_folder(url: str) -> S3Folder:
-    """``s3://bucket/prefix``. Raises Terminal for anything else."""
+    """``s3://bucket/prefix``. Raises Terminal for anything else, and for a prefix with characters that the
+    libraries write in different ways (spaces, ``%``, ``#``).
+    """
     found = _URL.fullmatch(url)
     if not found:
         raise Terminal(
-            f"{url} is no place in S3", where="CDC_LAKE_ROOT", remedy="write it as s3://<bucket>/<prefix>"
+            f"{url} is no place in S3",
+            where="CDC_LAKE_ROOT",
+            remedy="write it as s3://<bucket>/<prefix>, with letters, digits and . _ = - / in the prefix",
         )
     return S3Folder(found["bucket"], (found["prefix"] or "").strip("/"))
 

@@ -260,7 +260,17 @@ def test_an_address_names_bucket_and_prefix(url: str, bucket: str, key: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://", "s3:///a", "s3://UPPER/a", "gs://lake/a", "s3://lake?x=1", "http://x"]
+    "url",
+    [
+        "s3://",
+        "s3:///a",
+        "s3://UPPER/a",
+        "gs://lake/a",
+        "s3://lake?x=1",
+        "s3://lake/a b",
+        "s3://lake/a%20b",
+        "http://x",
+    ],
 )
 def test_any_other_address_is_refused(url: str) -> None:
     with pytest.raises(Terminal, match="no place in S3"):

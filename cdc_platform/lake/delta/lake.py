@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cdc_platform.core.model import Compacted, Contents, Format
 from cdc_platform.core.ports import TableName
@@ -12,13 +11,14 @@ from cdc_platform.lake.delta.history import DeltaHistory
 from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.delta.upkeep import compact, vacuum
 from cdc_platform.lake.place import require_place
+from cdc_platform.lake.store import Place
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaLake:
-    """``root``: the lake's folder."""
+    """``root``: the lake's folder, on disk or in S3."""
 
-    root: Path
+    root: Place
 
     @property
     def format(self) -> Format:
@@ -43,5 +43,5 @@ class DeltaLake:
     def clean(self, name: TableName, hours: float) -> int:
         return vacuum(self._path(name), round(hours))
 
-    def _path(self, name: TableName) -> Path:
+    def _path(self, name: TableName) -> Place:
         return self.root / "delta" / name[0] / name[1]

@@ -34,6 +34,8 @@ from cdc_platform.core.errors import CdcError, Terminal
 from cdc_platform.lake.iceberg.credentials import fill_in
 from cdc_platform.lake.iceberg.failures import UNREACHABLE, told
 from cdc_platform.lake.iceberg.rest import BoundedRestCatalog
+from cdc_platform.lake.place import require_conditional_put
+from cdc_platform.lake.s3 import S3Folder
 from cdc_platform.lake.store import Place
 
 EMBEDDED = "cdc"
@@ -46,14 +48,17 @@ _opening: Final = Lock()
 
 
 def embedded(root: Place, beside: Path | None = None) -> SqlCatalog:
-    """On SQLite, ``<beside>/iceberg/catalog.db``, with the tables in ``<root>/iceberg``. Raises Transient.
+    """On SQLite, ``<beside>/iceberg/catalog.db``, with the tables in ``<root>/iceberg``.
 
-    ``beside``: a local folder; the lake's root itself unless it is in S3.
+    ``beside``: a local folder; the lake's root itself unless it is in S3. Raises
+    Transient, and what ``require_conditional_put`` raises.
     """
     folder = beside or root
     assert isinstance(folder, Path)
+    if away := isinstance(root, S3Folder):
+        require_conditional_put(root)
     with _opening:
-        catalog, own = _embedded(folder / "iceberg", None if folder is root else str(root / "iceberg"))
+        catalog, own = _embedded(folder / "iceberg", str(root / "iceberg") if away else None)
     fill_in(catalog, own, root)
     return catalog
 
