@@ -49,21 +49,22 @@ def named(dtype: pl.DataType) -> str:
 
 def stored(frame: pl.DataFrame) -> pa.Table:
     """The rows as they are stored: wrappers as their texts, with marks in the fields' metadata."""
-    table = frame.to_arrow()
+    table, logical = frame.to_arrow(), frame.schema  # once: asked for each column, it costs their square
     columns = [_plain(column.combine_chunks()) for column in table.columns]
     fields = [
-        pa.field(each.name, column.type, metadata=_marks(frame.schema[each.name]))
+        pa.field(each.name, column.type, metadata=_marks(logical[each.name]))
         for each, column in zip(table.schema, columns, strict=True)
     ]
-    types = [_marked_fields(each.type, frame.schema[each.name]) for each in fields]
+    types = [_marked_fields(each.type, logical[each.name]) for each in fields]
     schema = pa.schema([each.with_type(dtype) for each, dtype in zip(fields, types, strict=True)])
     return pa.table([c.cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
 
 def unstored(frame: pl.DataFrame, logical: pl.Schema) -> pl.DataFrame:
     """Rows as they were before ``stored``. ``logical``: the types that the table remembers."""
-    wanted = {name: dtype for name, dtype in logical.items() if name in frame.columns}
-    if all(frame.schema[name] == dtype for name, dtype in wanted.items()):
+    found = frame.schema
+    wanted = {name: dtype for name, dtype in logical.items() if name in found}
+    if all(found[name] == dtype for name, dtype in wanted.items()):
         return frame
     table = frame.to_arrow()
     columns = [

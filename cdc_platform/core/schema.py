@@ -125,8 +125,9 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 
 def inexact(frame: pl.DataFrame, schema: pl.Schema) -> tuple[Conflict, ...]:
     """The Float64 fields of ``schema`` for which ``frame`` has integers that a double might not hold."""
-    shared = [name for name in frame.columns if name in schema and frame.schema[name] != schema[name]]
-    paths = (path for name in shared for path in _converted((name,), frame.schema[name], schema[name]))
+    found = frame.schema
+    shared = [name for name in found if name in schema and found[name] != schema[name]]
+    paths = (path for name in shared for path in _converted((name,), found[name], schema[name]))
     return tuple(
         Conflict(
             path,

@@ -107,6 +107,7 @@ SPARK: Final = Bundle(
         "io.delta:delta-spark_2.13:4.0.0",
         "io.delta:delta-storage:4.0.0",
         f"org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:{ICEBERG_VERSION}",
+        "org.xerial:sqlite-jdbc:3.51.1.0",  # for the embedded catalog
     ),
 )
 """For a Spark that reads the lake; pyspark brings Spark itself."""

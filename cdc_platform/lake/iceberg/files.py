@@ -15,6 +15,7 @@ from typing import Final
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.expressions import (
     AlwaysFalse,
@@ -30,7 +31,7 @@ from pyiceberg.io.pyarrow import ParquetFormatWriter, _determine_partitions
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionKey
 from pyiceberg.schema import sanitize_column_names
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import FileScanTask, Table, TableProperties
 from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
@@ -47,6 +48,10 @@ _either: Final[Callable[..., BooleanExpression]] = Or
 _equal: Final[Callable[..., BooleanExpression]] = EqualTo
 _at_least: Final[Callable[..., BooleanExpression]] = GreaterThanOrEqual
 _at_most: Final[Callable[..., BooleanExpression]] = LessThanOrEqual
+
+_FIRST_MICROS: Final = -62_135_596_800_000_000
+_LAST_MICROS: Final = 253_402_300_799_999_999
+"""The year 1 and the year 9999, in microseconds as every timestamp of the lake is."""
 
 _BYTES: Final = b"cdc.bytes"
 """Key in a file's footer: bytes of its rows in memory. A repeated text is in a file once, in its
@@ -112,7 +117,8 @@ def _written(metadata: TableMetadata, io: FileIO, rows: pa.Table, partition: Par
     path = place.new_data_location(f"{uuid.uuid4()}.parquet", partition)
     output = io.new_output(path)
     columns = to_file(rows, metadata.schema(), schema)
-    with ParquetFormatWriter(output, schema, metadata.properties) as writer:
+    properties = {**metadata.properties, **_without_bounds(columns)}
+    with ParquetFormatWriter(output, schema, properties) as writer:
         writer.write(columns.replace_schema_metadata({_BYTES: str(columns.nbytes)}))
     return DataFile.from_args(
         content=DataFileContent.DATA,
@@ -126,6 +132,22 @@ def _written(metadata: TableMetadata, io: FileIO, rows: pa.Table, partition: Par
         key_metadata=None,
         **writer.result().to_serialized_dict(),
     )
+
+
+def _without_bounds(columns: pa.Table) -> dict[str, str]:
+    """pyiceberg takes the bounds of a column through Python's own dates, which end with the year 9999 and
+    begin with 1: a column that goes beyond has no bounds in this file."""
+    return {
+        f"{TableProperties.METRICS_MODE_COLUMN_CONF_PREFIX}.{name}": "counts"
+        for name, column in zip(columns.column_names, columns.columns, strict=True)
+        if pa.types.is_timestamp(column.type) and not _in_python(column)
+    }
+
+
+def _in_python(column: pa.ChunkedArray) -> bool:
+    bounds = pc.min_max(column.cast(pa.int64()))
+    first, last = bounds["min"].as_py(), bounds["max"].as_py()
+    return first is None or (first >= _FIRST_MICROS and last <= _LAST_MICROS)
 
 
 def _keys(table: Table, file: DataFile) -> pl.Series:
