@@ -20,7 +20,7 @@ from tests.soak.memory import watched
 from tests.stack.conftest import Declare, Mongo, eventually
 from tests.stack.crash import oracle
 from tests.stack.crash.processes import children
-from tests.stack.crash.shopping import folder
+from tests.stack.crash.shopping import files
 from tests.stack.lake import Lake
 
 CHANGES = int(os.environ.get("CDC_SOAK_HOT_CHANGES", "1000000"))
@@ -71,8 +71,8 @@ def write(mongo: Mongo, lake: Lake, notes: Notes) -> None:
 
 def assert_every_change_is_kept(lake: Lake) -> None:
     """Exactly once, in their order."""
-    changelog = folder(lake, "counters", Kind.CHANGELOG)
+    changelog = files(lake, "counters", Kind.CHANGELOG)
     expected = oracle.delivered(lake.settings.kafka_bootstrap, lake.source.topic("counters"))
     assert not (differing := oracle.difference(expected, oracle.held(changelog))), str(differing)
-    rows = pl.scan_delta(str(changelog)).sort("_kafka_offset").select(pl.col("n").cast(pl.Int64)).collect()
+    rows = changelog.rows().sort("_kafka_offset").select(pl.col("n").cast(pl.Int64)).collect()
     assert rows["n"].equals(pl.int_range(CHANGES + 1, eager=True).alias("n"))

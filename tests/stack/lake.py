@@ -19,7 +19,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import deploy_source, lake_table, replicas, subject
-from cdc_platform.prove import prove
+from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Drain, Failure, Outcome, Until
 from cdc_platform.replicate.letters import read_letters, settle_letters
 from cdc_platform.verify.truth import connect
@@ -56,9 +56,9 @@ class Lake:
 
     def discard(self, collection: str, note: str) -> None:
         """Settle the open dead letters of a collection."""
-        (replica,) = replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)})
-        letters = read_letters(replica.letters, replica.stream)
-        settle_letters(replica.letters, replica.stream, letters, DISCARDED, note, datetime.now(UTC))
+        for replica in replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)}):
+            letters = read_letters(replica.letters, replica.stream)
+            settle_letters(replica.letters, replica.stream, letters, DISCARDED, note, datetime.now(UTC))
 
     def drain(self, *collections: str) -> list[Outcome]:
         """Everything that is in the topics now."""
@@ -73,8 +73,13 @@ class Lake:
         return found
 
     def prove(self, collection: str, deadline: float = 60.0) -> Result:
-        """The verdict at a cluster time of now, the lake drained up to it."""
-        (replica,) = replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)})
+        """The verdict of the one format at a cluster time of now, the lake drained up to it."""
+        (result,) = self.proofs(collection, deadline)
+        return result
+
+    def proofs(self, collection: str, deadline: float = 60.0) -> list[Result]:
+        """The verdict of each format."""
+        found = replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)})
 
         def catch_up() -> None:
             for outcome in self.drain(collection):
@@ -82,13 +87,13 @@ class Lake:
                     raise outcome.error
 
         with connect(self.source.uri) as client:
-            return prove(
-                subject(self.source, replica, self._log, client),
+            return prove_alike(
+                [subject(self.source, replica, self._log, client) for replica in found],
                 marker=uuid.uuid4().hex,
                 deadline=deadline,
                 clock=time.monotonic,
                 sleep=time.sleep,
-                drain=catch_up,
+                drains=dict.fromkeys(self.source.formats_of(collection), catch_up),
             )
 
     def current(self, collection: str) -> pl.DataFrame:

@@ -144,7 +144,7 @@ def test_a_table_that_fails_is_named_and_holds_no_other_back(
     run = shell.answer("run", name, "--idle", "3", code=4)
 
     assert [each["table"] for each in run["failed"]] == ["orders"]
-    assert "table orders (changelog) stopped: " in run["error"]["what"]
+    assert "table orders (delta) changelog stopped: " in run["error"]["what"]
     assert "qty" in run["error"]["what"]
     assert f"topic {shell.source.topic('orders')}" in run["error"]["where"]
     assert run["error"]["remedy"]
@@ -178,7 +178,7 @@ def test_signals_end_staying_runs_after_their_commits(
 
     assert [run.returncode for run in runs] == [0, 0], told
     assert [orjson.loads(out)["ended"] for out, _ in told] == [f"interrupted by {s.name}" for s in signals]
-    commits = [line for _, err in told for line in err.splitlines() if "orders changelog v" in line]
+    commits = [line for _, err in told for line in err.splitlines() if "orders (delta) changelog v" in line]
     assert sum("1 in, 1 " in line for line in commits) == 1, "one document, committed by one of the two"
     assert not any("Traceback" in err for _, err in told)
 

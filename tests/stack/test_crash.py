@@ -19,15 +19,16 @@ import dagster as dg
 import pytest
 
 from cdc_platform.connect.client import ConnectClient
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
-from cdc_platform.orchestrate.keys import lake_key
+from cdc_platform.orchestrate.keys import target_key
 from cdc_platform.verify.finding import Check
 from tests.stack.conftest import Mongo
 from tests.stack.crash import oracle
 from tests.stack.crash.processes import Child, Children, children
-from tests.stack.crash.shopping import Shopping, captured, folder
+from tests.stack.crash.shopping import Shopping, captured, files
+from tests.stack.crash.tables import TableFiles
 from tests.stack.lake import Lake
 
 pytestmark = pytest.mark.stack
@@ -89,8 +90,8 @@ def test_a_dagster_run_killed_at_any_point_is_made_good_by_the_next(
 def checks_passed(home: Path, source: Source) -> bool:
     """Whether every check of the source passed in Dagster's latest run."""
     keys = [
-        dg.AssetCheckKey(lake_key(source, collection, Kind.CURRENT), name)
-        for collection in source.collections
+        dg.AssetCheckKey(target_key(source, target, Kind.CURRENT), name)
+        for target in source.targets
         for name in (Check.ROW_COUNTS, Check.CONTENT)
     ]
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -100,34 +101,35 @@ def checks_passed(home: Path, source: Source) -> bool:
     return len(made) == len(keys) and all(each is not None and each.passed for each in made)
 
 
+@pytest.mark.parametrize("stored", Format)
 @pytest.mark.parametrize("kind", Kind)
 def test_files_without_a_commit_are_ignored_and_their_rows_written_again(
-    shopping: Shopping, lake: Lake, processes: Children, kind: Kind
+    shopping: Shopping, lake: Lake, processes: Children, kind: Kind, stored: Format
 ) -> None:
     shopping.burst(3_000)
     if kind is Kind.CURRENT:
         processes.writer("--once", "--kind", "changelog").succeeded()
-    table = folder(lake, "orders", kind)
+    table = files(lake, "orders", kind, stored)
     orphans, attempts = set[str](), 0
     while not orphans and (attempts := attempts + 1) <= 10:
         writer = processes.writer("--once", "--table", "orders", "--kind", kind)
         send_at_new_file(writer, table, signal.SIGKILL)
         writer.ended()
-        orphans = oracle.data_files(table) - oracle.committed_files(table)
+        orphans = table.data_files() - table.committed_files()
         shopping.burst()
     print(f"{kind}: {attempts} kills for {len(orphans)} orphans")
     assert orphans, "no kill came between data files and commit"
     processes.writer("--once").succeeded()
     shopping.assert_followed(lake)
-    assert orphans <= oracle.data_files(table)
-    assert not orphans & oracle.read_files(table)
+    assert orphans <= table.data_files()
+    assert not orphans & table.read_files()
 
 
-def send_at_new_file(writer: Child, table: Path, sent: signal.Signals) -> None:
+def send_at_new_file(writer: Child, table: TableFiles, sent: signal.Signals) -> None:
     """Signal the writer once there is a new data file. Looks without a pause: the commit follows at once."""
-    known = oracle.data_files(table)
+    known = table.data_files()
     while writer.alive:
-        if oracle.data_files(table) - known:
+        if table.data_files() - known:
             writer.send(sent)
             return
 
@@ -160,11 +162,12 @@ def test_a_stopped_writer_that_wakes_up_before_its_commit_loses(
     shopping.assert_followed(lake)
 
 
+@pytest.mark.parametrize("stored", Format)
 @pytest.mark.parametrize("kind", Kind)
 def test_a_stopped_writer_that_wakes_up_with_its_files_written_loses(
-    shopping: Shopping, lake: Lake, processes: Children, kind: Kind
+    shopping: Shopping, lake: Lake, processes: Children, kind: Kind, stored: Format
 ) -> None:
-    table = folder(lake, "orders", kind)
+    table = files(lake, "orders", kind, stored)
     zombie, orphans, attempts = None, set[str](), 0
     while not orphans and (attempts := attempts + 1) <= 10:
         if zombie:
@@ -173,7 +176,7 @@ def test_a_stopped_writer_that_wakes_up_with_its_files_written_loses(
         zombie = processes.writer("--once", "--table", "orders")
         send_at_new_file(zombie, table, signal.SIGSTOP)
         zombie.stopped()
-        orphans = oracle.data_files(table) - oracle.committed_files(table)
+        orphans = table.data_files() - table.committed_files()
     assert zombie
     assert orphans, "no stop came between data files and commit"
     print(f"{kind}: {attempts} stops for {len(orphans)} files without a commit")
@@ -196,8 +199,9 @@ def test_a_writer_that_opens_the_table_again_before_writing_doubles_rows(
     shopping: Shopping, lake: Lake, overtaken: Callable[..., Child]
 ) -> None:
     overtaken("before_commit:changelog", "--fault", "reopening")
-    assert changelog_difference(lake, "orders").doubled
-    assert oracle.steps_back(folder(lake, "orders", Kind.CHANGELOG))
+    changelogs = [files(lake, "orders", Kind.CHANGELOG, stored) for stored in Format]
+    assert any(changelog_difference(lake, "orders", stored).doubled for stored in Format)
+    assert any(oracle.steps_back(changelog) for changelog in changelogs)
     with pytest.raises(AssertionError):
         shopping.assert_followed(lake)
 
@@ -206,7 +210,7 @@ def test_a_writer_that_opens_the_current_table_again_takes_it_back(
     shopping: Shopping, lake: Lake, overtaken: Callable[..., Child]
 ) -> None:
     overtaken("before_commit:current", "--fault", "reopening")
-    assert oracle.steps_back(folder(lake, "orders", Kind.CURRENT))
+    assert any(oracle.steps_back(files(lake, "orders", Kind.CURRENT, stored)) for stored in Format)
     with pytest.raises(AssertionError, match="went back"):
         shopping.assert_followed(lake)
 
@@ -229,9 +233,9 @@ def test_a_writer_that_moves_its_offsets_past_a_row_loses_it(
         shopping.assert_followed(lake)
 
 
-def changelog_difference(lake: Lake, collection: str) -> oracle.Difference:
+def changelog_difference(lake: Lake, collection: str, stored: Format = Format.DELTA) -> oracle.Difference:
     expected = oracle.delivered(lake.settings.kafka_bootstrap, lake.source.topic(collection))
-    return oracle.difference(expected, oracle.held(folder(lake, collection, Kind.CHANGELOG)))
+    return oracle.difference(expected, oracle.held(files(lake, collection, Kind.CHANGELOG, stored)))
 
 
 def test_two_writers_at_once_share_the_work_without_a_failure(

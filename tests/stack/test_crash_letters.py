@@ -27,7 +27,7 @@ from tests.stack.conftest import Mongo
 from tests.stack.crash import oracle
 from tests.stack.crash.poison import Place, Poison
 from tests.stack.crash.processes import Children, children
-from tests.stack.crash.shopping import QUICK, Shopping, captured, folder
+from tests.stack.crash.shopping import QUICK, Shopping, captured, files
 from tests.stack.lake import Lake
 
 pytestmark = pytest.mark.stack
@@ -90,10 +90,10 @@ def assert_whole(lake: Lake, poison: Poison, *, repaired: bool = False) -> None:
     expected = oracle.delivered(lake.settings.kafka_bootstrap, topic)
     without = pl.DataFrame(sorted(bad - mended), schema=oracle.OFFSETS, orient="row")
     expected = expected.join(without, on=["partition", "offset"], how="anti")
-    found = oracle.held(folder(lake, TABLE, Kind.CHANGELOG))
+    found = oracle.held(files(lake, TABLE, Kind.CHANGELOG))
     assert not (differing := oracle.difference(expected, found)), str(differing)
     for kind in Kind:
-        assert not oracle.steps_back(folder(lake, TABLE, kind))
+        assert not oracle.steps_back(files(lake, TABLE, kind))
     result = lake.prove(TABLE)
     assert (result.verdict, result.differing) == (Verdict.FAIL, ()), result.text
     assert f"{len(bad - mended)} dead letters" in result.text

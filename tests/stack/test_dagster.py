@@ -98,7 +98,7 @@ def test_one_materialization_fills_all_tables_records_them_and_proves_them(lake:
     database.customers.insert_many([{"_id": f"c{n}", "name": "Zoë"} for n in range(20)])
     done = materialize(lake, f"group:{lake.source.name}")
     assert done.returncode == 0, done.stderr
-    assert "orders: the lake equals the source" in done.stdout + done.stderr
+    assert "orders (delta): the lake equals the source" in done.stdout + done.stderr
     instance = DagsterInstance.from_config(str(lake.settings.state_dir / "dagster"))
     with instance:
         metadata = recorded(instance, lake.source, "orders")
@@ -193,9 +193,11 @@ def test_the_demo_proves_every_table_over_several_runs_that_relieve_one_another(
     output, _ = playing.communicate(timeout=280)
     assert playing.returncode == 0, output
     found = json.loads(report.read_text())
-    assert {table["table"] for table in found["tables"]} == {"orders", "customers", "products"}
+    assert [(table["table"], table["format"]) for table in found["tables"]] == [
+        (name, stored) for name in ("orders", "customers", "products") for stored in ("delta", "iceberg")
+    ]
+    assert found["alike"] == {"orders": True, "customers": True, "products": True}
     for table in found["tables"]:
-        assert table["format"] == "delta"
         assert table["verdict"] == "pass", table
         assert table["source_digest"] == table["lake_digest"]
         assert table["source_rows"] == table["current_rows"]

@@ -1,5 +1,5 @@
-"""What must be in the lake, and what is: Kafka by a plain consumer, MongoDB by its driver, Delta by its own
-reader.
+"""What must be in the lake, and what is: Kafka by a plain consumer, MongoDB by its driver, the lake by its
+formats' own readers (``tables``).
 
 Invariant: nothing here is the platform's, so a mistake of the platform is not made twice.
 """
@@ -10,14 +10,13 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from deltalake import DeltaTable
 from pymongo.database import Database
+
+from tests.stack.crash.tables import TableFiles
 
 OFFSETS: Final = pl.Schema({"partition": pl.Int32(), "offset": pl.Int64()})
 CHANGED: Final[Mapping[str, pl.Expr]] = {
@@ -75,9 +74,9 @@ def delivered(bootstrap: str, topic: str) -> pl.DataFrame:
     return pl.DataFrame(found, schema=OFFSETS, orient="row")
 
 
-def held(folder: Path) -> pl.DataFrame:
+def held(table: TableFiles) -> pl.DataFrame:
     """Partition and offset of every row of a lake table."""
-    rows = pl.scan_delta(str(folder)).select(partition="_kafka_partition", offset="_kafka_offset")
+    rows = table.rows().select(partition="_kafka_partition", offset="_kafka_offset")
     return rows.collect().cast(OFFSETS)
 
 
@@ -109,45 +108,19 @@ def changing(collection: str, doc: dict[str, Any]) -> dict[str, Any]:
             return {"price": str(doc["price"]), "berlin": doc["stock"]["berlin"]}
 
 
-def rows(folder: Path, collection: str) -> dict[str, Any]:
+def rows(table: TableFiles, collection: str) -> dict[str, Any]:
     """The current table: the same of every row. Fails if an ``_id`` has two rows."""
-    found = (
-        pl.scan_delta(str(folder))
-        .select(key=pl.col("_id").cast(pl.String), changed=CHANGED[collection])
-        .collect()
-    )
+    found = table.rows().select(key=pl.col("_id").cast(pl.String), changed=CHANGED[collection]).collect()
     assert found["key"].is_unique().all(), f"{collection}: a document has two rows"
     return dict(found.iter_rows())
 
 
-def data_files(folder: Path) -> set[str]:
-    """Names of the data files that lie in a table's folder, whoever wrote them."""
-    return {path.name for path in folder.glob("*.parquet")}
-
-
-def committed_files(folder: Path) -> set[str]:
-    """Names of the data files that any commit of the table ever added."""
-    return {action["add"]["path"] for actions in log(folder) for action in actions if "add" in action}
-
-
-def steps_back(folder: Path) -> list[str]:
+def steps_back(table: TableFiles) -> list[str]:
     """Commits that set an offset below the one an earlier commit had set, in words."""
     found, reached = list[str](), dict[str, int]()
-    for version, actions in enumerate(log(folder)):
-        for moved in (action["txn"] for action in actions if "txn" in action):
-            before = reached.get(moved["appId"], 0)
-            if moved["version"] < before:
-                found.append(f"version {version}: {before} to {moved['version']} in {moved['appId']}")
-            reached[moved["appId"]] = moved["version"]
+    for number, moved in enumerate(table.moves()):
+        for partition, offset in moved.items():
+            if offset < (before := reached.get(partition, 0)):
+                found.append(f"commit {number}: {before} to {offset} in {partition}")
+            reached[partition] = offset
     return found
-
-
-def log(folder: Path) -> list[list[dict[str, Any]]]:
-    """The actions of every commit, in their order, from the table's log as it lies on disk."""
-    commits = sorted((folder / "_delta_log").glob("*.json"))
-    return [[orjson.loads(line) for line in commit.read_bytes().splitlines()] for commit in commits]
-
-
-def read_files(folder: Path) -> set[str]:
-    """Names of the data files a reader of the newest version opens."""
-    return {Path(uri).name for uri in DeltaTable(str(folder)).file_uris()}

@@ -10,20 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+import polars as pl
 from pymongo.errors import AutoReconnect
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.model import Kind, Limits
+from cdc_platform.core.model import Format, Kind, Limits, Target
 from cdc_platform.core.source import Source
 from cdc_platform.demo.shop import SHARES, Shop
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
-from cdc_platform.platform import lake_table
+from cdc_platform.platform import table_name
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import Mongo, eventually
 from tests.stack.crash import oracle
+from tests.stack.crash.tables import DeltaFiles, IcebergFiles, TableFiles
 from tests.stack.lake import Lake
 
 QUICK = Limits(batch_rows=500, changelog_age=0.1, current_age=0.2, current_rows=2_000)
@@ -35,7 +37,7 @@ _PATIENTLY = Retrying(
 
 
 class Shopping:
-    """``source``: captured, with the shop's collections."""
+    """``source``: captured, with the shop's collections, into both formats."""
 
     def __init__(self, stack: Stack, source: Source, shop: Shop) -> None:
         self._stack = stack
@@ -79,21 +81,22 @@ class Shopping:
         """
         records = {}
         for collection in self.source.collections:
-            result = lake.prove(collection)
-            assert result.verdict is Verdict.PASS, result.text
+            for result in lake.proofs(collection):
+                assert result.verdict is Verdict.PASS, result.text
             expected = oracle.delivered(lake.settings.kafka_bootstrap, self.source.topic(collection))
-            found = oracle.held(folder(lake, collection, Kind.CHANGELOG))
-            assert not (differing := oracle.difference(expected, found)), f"{collection}: {differing}"
-            assert self.same(lake, collection)
-            for kind in Kind:
-                assert not (back := oracle.steps_back(folder(lake, collection, kind))), f"went back: {back}"
+            for stored in lake.source.formats:
+                self._assert_holds(lake, Target(collection, stored), expected)
             records[collection] = expected.height
         return records
 
-    def same(self, lake: Lake, collection: str) -> bool:
-        """Whether the current table has the source's documents, as they are now."""
-        documents = oracle.documents(self.shop.database, collection)
-        return documents == oracle.rows(folder(lake, collection, Kind.CURRENT), collection)
+    def _assert_holds(self, lake: Lake, target: Target, expected: pl.DataFrame) -> None:
+        changelog, current = (files(lake, target.table, kind, target.format) for kind in Kind)
+        differing = oracle.difference(expected, oracle.held(changelog))
+        assert not differing, f"{target}: {differing}"
+        documents = oracle.documents(self.shop.database, target.table)
+        assert documents == oracle.rows(current, target.table), f"{target}: not the source's documents"
+        for table in (changelog, current):
+            assert not (back := oracle.steps_back(table)), f"{target} went back: {back}"
 
     def ends(self) -> dict[str, int]:
         """How many offsets each topic has. Waits for brokers that are coming back."""
@@ -118,7 +121,13 @@ class Shopping:
 def captured(stack: Stack, mongo: Mongo, connect: ConnectClient, seed: int, root: Path) -> Iterator[Shopping]:
     """A shop, captured, with some changes in Kafka. Its connector and data end with the context."""
     name = f"t{uuid.uuid4().hex[:12]}"
-    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=tuple(SHARES))
+    source = Source(
+        name=name,
+        uri=stack.endpoints.mongodb_uri,
+        database=name,
+        collections=tuple(SHARES),
+        formats=tuple(Format),
+    )
     shopping = Shopping(stack, source, Shop(mongo[name], random.Random(seed)))
     shopping.lake(root).deploy()
     try:
@@ -129,5 +138,11 @@ def captured(stack: Stack, mongo: Mongo, connect: ConnectClient, seed: int, root
         mongo.drop_database(name)
 
 
-def folder(lake: Lake, collection: str, kind: Kind) -> Path:
-    return Path(lake_table(lake.settings, lake.source, collection, kind).uri)
+def files(lake: Lake, collection: str, kind: Kind, stored: Format = Format.DELTA) -> TableFiles:
+    """A lake table as it lies on disk."""
+    root, (namespace, name) = lake.settings.lake_root, table_name(lake.source, collection, kind)
+    match stored:
+        case Format.DELTA:
+            return DeltaFiles(root / "delta" / namespace / name)
+        case Format.ICEBERG:
+            return IcebergFiles(root / "iceberg" / "catalog.db", namespace, name)
