@@ -168,3 +168,17 @@ def test_a_compaction_whose_files_a_merge_replaced_meanwhile_is_refused(
     with pytest.raises(Conflict, match="replaced the files"):
         compact(overtaken, NAME)
     assert keys(table) == ["k0"]
+
+
+def test_a_commit_keeps_the_snapshots_before_it(catalog: SqlCatalog) -> None:
+    """It is prepared on a table without its past, and put on top of the one with it."""
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
+    handle = table.open(STREAM)
+    for n in range(4):
+        rows = fitted(handle, [row(0, n, f"k{n % 2}", UPDATE, **{f"v{n}": n})])
+        handle = table.merge(handle, rows, {0: Range(n, n + 1)}, {})
+    metadata = catalog.load_table(NAME).metadata
+    assert [each.sequence_number for each in metadata.snapshots] == [1, 2, 3, 4]
+    assert len(metadata.snapshot_log) == 4
+    assert metadata.metadata_log
+    assert len(handle.schema) == len(table.open(STREAM).schema)

@@ -29,6 +29,7 @@ _PROPERTIES: Final = {
     RETRIES: "0",
     "format-version": "2",
     "write.target-file-size-bytes": str(128 * 2**20),
+    "commit.manifest-merge.enabled": "true",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }

@@ -28,7 +28,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table, Transaction
-from pyiceberg.table.metadata import TableMetadataV1
+from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
 from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
@@ -163,7 +163,7 @@ class IcebergLakeTable:
         return self._catalog().load_table(self._identifier)
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
-        columns = pl.Schema(schema_to_pyarrow(table.schema()))
+        columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), _without_past(table)
         return Handle(
             _version(table),
             columns,
@@ -171,7 +171,7 @@ class IcebergLakeTable:
             logical(table.schema(), columns),
             int(table.properties.get(PARTITIONS, stream.partitions)),
             numbers(table, POSITIONS),
-            _Opened(table, copy.copy(table), stream),
+            _Opened(table, moving, stream, moving.metadata),
             stream.identity,
         )
 
@@ -218,15 +218,32 @@ class IcebergLakeTable:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """``base``: the table as it was opened. ``table``: the same, which moves with the handle's one commit."""
+    """``base``: the table as it was opened. ``table``: the same without its past, which moves with the
+    handle's one commit. ``opened_at``: the metadata that it had before."""
 
     base: Table
     table: Table
     stream: Stream
+    opened_at: TableMetadata
 
     @property
     def used(self) -> bool:
-        return self.table.metadata is not self.base.metadata
+        return self.table.metadata is not self.opened_at
+
+
+def _without_past(table: Table) -> Table:
+    """The table with its newest snapshot alone, and those that have names.
+
+    pyiceberg 0.12 copies the metadata some twenty times for a commit, with all snapshots in it. The catalog
+    puts the commit on top of its own metadata, which has them all.
+    """
+    metadata = table.metadata
+    needed = {ref.snapshot_id for ref in metadata.refs.values()}
+    snapshots = [each for each in metadata.snapshots if each.snapshot_id in needed]
+    less = {"snapshots": snapshots, "snapshot_log": []}
+    moving = copy.copy(table)
+    moving.metadata = metadata.model_copy(update=less)
+    return moving
 
 
 def _write(
@@ -240,7 +257,7 @@ def _write(
     """One snapshot: the rows in new files, and each file that was hit exchanged for one without the keys."""
     metadata = transaction.table_metadata
     update = transaction.update_snapshot(snapshot_properties=summary)
-    with update.overwrite() if hit else update.fast_append() as snapshot:
+    with update.overwrite() if hit else update.merge_append() as snapshot:
         for task in hit:
             assert keys is not None
             snapshot.delete_data_file(task.file)
