@@ -44,7 +44,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path, catalog: SqlCatalog, cl
         case "delta":
             return DeltaLake(tmp_path)
         case "iceberg":
-            return IcebergLake(lambda: catalog, clock.now)
+            return IcebergLake(lambda: catalog, clock.now, "here")
     bucket: S3Folder = request.getfixturevalue("bucket")
     return DeltaLake(bucket)
 
