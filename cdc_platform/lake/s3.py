@@ -42,22 +42,26 @@ _OF_AWS: Final = re.compile(r"https://s3[.-]?[a-z0-9.-]*\.amazonaws\.com(\.cn)?"
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """Credentials as they are now, and where the store is. ``endpoint``: empty for Amazon's own."""
+    """Credentials as they are now, and where the store is. ``endpoint``: empty for Amazon's own.
+
+    ``answer_s``: seconds that an answer is waited for.
+    """
 
     key_id: str
     secret: str = field(repr=False)
     token: str = field(repr=False)
     region: str
     endpoint: str
+    answer_s: float = ANSWER_S
 
     @property
     def delta(self) -> dict[str, str]:
-        """``storage_options`` of deltalake. Durations have units."""
+        """``storage_options`` of deltalake."""
         return {
             **self._object_store,
             "aws_conditional_put": "etag",
             "max_retries": str(ATTEMPTS - 1),
-            "retry_timeout": f"{ATTEMPTS * ANSWER_S}s",
+            "retry_timeout": _span(ATTEMPTS * self.answer_s),
             "backoff_config.max_backoff": "2s",
         }
 
@@ -76,7 +80,7 @@ class S3Access:
             "s3.region": self.region,
             "s3.endpoint": self.endpoint,
             "s3.connect-timeout": str(CONNECT_S),
-            "s3.request-timeout": str(ANSWER_S),
+            "s3.request-timeout": str(self.answer_s),
         }
         return {name: value for name, value in given.items() if value}
 
@@ -89,10 +93,14 @@ class S3Access:
             "aws_region": self.region,
             "aws_endpoint_url": self.endpoint,
             "allow_http": str(self.endpoint.startswith("http://")).lower(),
-            "connect_timeout": f"{CONNECT_S}s",
-            "timeout": f"{ANSWER_S}s",
+            "connect_timeout": _span(CONNECT_S),
+            "timeout": _span(self.answer_s),
         }
         return {name: value for name, value in given.items() if value}
+
+
+def _span(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
 
 
 class Environment:
@@ -217,7 +225,7 @@ def s3_folder(url: str) -> S3Folder:
 
 
 @lru_cache(maxsize=8)
-def client(access: S3Access, answer_s: float = ANSWER_S) -> Any:
+def client(access: S3Access, answer_s: float | None = None) -> Any:
     """boto3's, for one access. Thread-safe, and kept with its connections."""
     return botocore.session.Session().create_client(
         "s3",
@@ -228,7 +236,7 @@ def client(access: S3Access, answer_s: float = ANSWER_S) -> Any:
         aws_session_token=access.token or None,
         config=Config(
             connect_timeout=CONNECT_S,
-            read_timeout=answer_s,
+            read_timeout=answer_s or access.answer_s,
             retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
             s3={"addressing_style": "path" if access.endpoint else "auto"},
             # Other stores than Amazon's do not know the checksums that are sent unasked since 2025.

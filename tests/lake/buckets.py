@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cdc_platform.lake.s3 import S3Access
+from cdc_platform.lake.s3 import ANSWER_S, S3Access
 from cdc_platform.local.s3 import ANY, REGION
 
 
-def access(endpoint: str, key_id: str = ANY) -> S3Access:
-    return S3Access(key_id, ANY, "", REGION, endpoint)
+def access(endpoint: str, answer_s: float = ANSWER_S) -> S3Access:
+    return S3Access(ANY, ANY, "", REGION, endpoint, answer_s)

@@ -6,7 +6,10 @@ once, and the current state is the last of each key.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,28 @@ def test_a_commit_whose_answer_is_no_answer_is_told_by_the_offsets_alone(
         table.append(handle, fitted(handle, [row(0, 0, "a")]), {0: Range(0, 1)}, {})
     assert isinstance(raised.value, error)
     assert table.open(STREAM).offsets == ({0: 1} if applied else {})
+
+
+@pytest.mark.parametrize("stored", ["delta", pytest.param("iceberg", marks=pytest.mark.matrix)])
+def test_an_answer_that_comes_too_late_is_not_waited_for(
+    between: Network, bucket: S3Folder, tmp_path: Path, stored: str
+) -> None:
+    """The store has done what was asked by then."""
+    hasty = replace(bucket, access=lambda: access(between.endpoint, answer_s=1))
+    tables = in_delta(hasty) if stored == "delta" else in_iceberg(hasty, tmp_path)
+    table = tables(Kind.CHANGELOG)
+    handle = table.open(STREAM)
+    late = Fault(delay=15)
+    between.fail(lambda request: request.method == "PUT" and not request.path.endswith(".parquet"), late)
+    started = time.monotonic()
+    with suppress(Transient):
+        table.append(handle, fitted(handle, [row(0, 0, "a")]), {0: Range(0, 1)}, {})
+    assert time.monotonic() - started < 14
+    if table.open(STREAM).offsets == {}:
+        again = table.open(STREAM)
+        table.append(again, fitted(again, [row(0, 0, "a")]), {0: Range(0, 1)}, {})
+    assert table.rows().collect().height == 1
+    assert table.open(STREAM).offsets == {0: 1}
 
 
 def test_a_store_that_is_down_for_a_while_holds_up_and_loses_nothing(
