@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,12 +26,15 @@ from bench.events import inserts
 from bench.measure import Measured, in_its_own_process
 from bench.results import Result, result
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.local import iceberg_rest, s3
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
 
 RESULTS = Path(__file__).parent / "results.json"
 TOPIC = "bench.bench.orders"
 PEER = "a script of consumer loop, orjson and deltalake"
+
+ALONE = "ourselves with Delta alone"
 
 console = Console()
 
@@ -44,6 +48,7 @@ def main() -> int:
         found = [
             *_stack_and_changelog(Path(folder), given.events, given.repetitions),
             *_merge(Path(folder), given.repetitions),
+            *_targets(Path(folder), given.repetitions),
             *_lag(Path(folder)),
         ]
     RESULTS.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
@@ -74,6 +79,7 @@ def _stack_and_changelog(folder: Path, events: int, repetitions: int) -> list[Re
             return in_its_own_process("bench.changelog", variant, bootstrap, TOPIC, str(into))
 
         measured = _in_turn(folder, repetitions, measure)
+        both = _in_turn(folder, repetitions, measure, ("both", "ours"))
     variant = f"{events:,} MongoDB events of {size} bytes, JSON"
     return [
         result("warm start", "MongoDB, Kafka, Connect", "time to ready", "s", starts),
@@ -90,6 +96,16 @@ def _stack_and_changelog(folder: Path, events: int, repetitions: int) -> list[Re
         result(
             "kafka to changelog", variant, "peak memory", "MB",
             [m.peak_mb for m in measured["ours"]], PEER, [m.peak_mb for m in measured["script"]],
+        ),
+        result(
+            "kafka to changelogs in both formats", variant, "CPU per million events", "s",
+            [m.cpu_seconds / m.count * 1e6 for m in both["both"]], ALONE,
+            [m.cpu_seconds / m.count * 1e6 for m in both["ours"]],
+        ),
+        result(
+            "kafka to changelogs in both formats", variant, "throughput", "events/s",
+            [m.count / m.seconds for m in both["both"]], ALONE,
+            [m.count / m.seconds for m in both["ours"]], more_is_better=True,
         ),
     ]  # fmt: skip
 
@@ -116,6 +132,43 @@ def _merge(folder: Path, repetitions: int) -> list[Result]:
     ]  # fmt: skip
 
 
+def _targets(folder: Path, repetitions: int) -> list[Result]:
+    """A thousand rows into each format, catalog and store, and back; none has a peer."""
+    found = []
+    with (
+        s3.serving(folder, random.Random()) as server,
+        Stack.attached(folder / "rest", StackSettings(), ephemeral=True) as stack,
+    ):
+        server.make_bucket("bench")
+        rest = {
+            "CDC_ICEBERG_CATALOG": "bench",
+            "PYICEBERG_CATALOG__BENCH__TYPE": "rest",
+            "PYICEBERG_CATALOG__BENCH__URI": iceberg_rest.start(stack, folder, progress=console.print),
+        }
+        console.print("an S3 server and a REST catalog are up")
+        for name, stored, remote, environment in (
+            ("Delta on disk", "delta", False, {}),
+            ("Delta on S3", "delta", True, server.environment),
+            ("Iceberg on disk, SQL catalog", "iceberg", False, {}),
+            ("Iceberg on S3, SQL catalog", "iceberg", True, server.environment),
+            ("Iceberg on disk, REST catalog", "iceberg", False, rest),
+        ):
+            seconds: dict[str, list[float]] = {"write": [], "read": []}
+            for number in range(repetitions):
+                state = folder / f"{name} {number}".replace(" ", "-")
+                root = f"s3://bench/{state.name}" if remote else str(state / "lake")
+                given = {**environment, "CDC_BENCH_SOURCE": f"bench{number}"}
+                for what, measured in seconds.items():
+                    words = (what, stored, root, str(state))
+                    done = in_its_own_process("bench.targets", *words, environment=given)
+                    measured.append(done.seconds)
+            found += [
+                result("1,000 rows", name, f"{what}, both tables", "s", measured)
+                for what, measured in seconds.items()
+            ]
+    return found
+
+
 def _lag(folder: Path) -> list[Result]:
     report = folder / "demo.json"
     console.print("the demo runs: 30 s of about 1,000 changes a second")
@@ -132,10 +185,13 @@ def _lag(folder: Path) -> list[Result]:
 
 
 def _in_turn(
-    folder: Path, repetitions: int, measure: Callable[[str, Path], Measured]
+    folder: Path,
+    repetitions: int,
+    measure: Callable[[str, Path], Measured],
+    variants: Sequence[str] = ("ours", "script"),
 ) -> dict[str, list[Measured]]:
     """Ours and theirs by turns, so that whatever else the machine does meets both."""
-    found: dict[str, list[Measured]] = {"ours": [], "script": []}
+    found: dict[str, list[Measured]] = {variant: [] for variant in variants}
     for number in range(repetitions):
         for variant, measured in found.items():
             into = folder / f"{variant}-{number}"
@@ -170,7 +226,8 @@ def _table(found: list[Result]) -> Table:
     for each in found:
         theirs = "-" if each.theirs is None else f"{each.theirs:,.2f}"
         ratio = "-" if each.ratio is None else f"{each.ratio:.2f}×"
-        row = (each.workload, f"{each.metric} ({each.unit})", f"{each.ours:,.2f}", theirs, ratio)
+        workload = each.workload if each.peer else f"{each.workload}: {each.variant}"
+        row = (workload, f"{each.metric} ({each.unit})", f"{each.ours:,.2f}", theirs, ratio)
         table.add_row(*row, f"{each.spread:.0%}")
     return table
 

@@ -1,11 +1,13 @@
 """Kafka → changelog: the platform, and the script that most people begin with.
 
-python -m bench.changelog ours|script BOOTSTRAP TOPIC FOLDER
+python -m bench.changelog ours|both|script BOOTSTRAP TOPIC FOLDER
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +17,32 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from deltalake import write_deltalake
 
 from bench.measure import tell, timed
-from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.model import Format, Kind, Receipt
+from cdc_platform.core.settings import Settings
+from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta.table import DeltaLakeTable
-from cdc_platform.platform import utc_now
-from cdc_platform.replicate import Drain, Failure, Replica, Until
+from cdc_platform.platform import replica
+from cdc_platform.replicate import Drain, Failure, Until
 
 SCRIPT_BATCH = 20_000
 
+SOURCE = Source(name="bench", uri="mongodb://nowhere", database="bench", collections=("orders",))
 
-def ours(bootstrap: str, topic: str, folder: Path) -> int:
+
+def ours(bootstrap: str, topic: str, folder: Path, formats: Sequence[Format] = (Format.DELTA,)) -> int:
     """As a run does it: decode strictly, gate the schema, commit rows and offsets together, every second."""
     log = KafkaLog(bootstrap)
-    replica = Replica(
-        name="orders",
-        stream=log.streams([topic])[topic],
-        changelog=DeltaLakeTable(folder / "orders_changes", Kind.CHANGELOG),
-        current=DeltaLakeTable(folder / "orders", Kind.CURRENT),
-        letters=DeltaLakeTable(folder / "orders_deadletters", "dead_letters"),
-        now=utc_now,
-        kinds=frozenset({Kind.CHANGELOG}),
-    )
+    settings = Settings(lake_root=folder, state_dir=folder)
+    stream = log.streams([topic])[topic]
+    wanted = [
+        replica(settings, SOURCE, "orders", stream, frozenset({Kind.CHANGELOG}), stored) for stored in formats
+    ]
     rows = 0
-    with Drain([replica], log, Until(caught_up=True)) as drain:
+    with Drain(wanted, log, Until(caught_up=True)) as drain:
         while drain.running:
             match drain.take(timeout=0.1):
                 case Receipt() as receipt:
-                    rows += receipt.rows_in
+                    rows += receipt.rows_in if receipt.format is formats[0] else 0
                 case Failure() as failure:
                     raise failure.error
     return rows
@@ -90,5 +91,6 @@ def script(bootstrap: str, topic: str, folder: Path) -> int:
 
 if __name__ == "__main__":
     variant, bootstrap, topic, folder = sys.argv[1:]
-    work = {"ours": ours, "script": script}[variant]
+    both = partial(ours, formats=tuple(Format))
+    work = {"ours": ours, "both": both, "script": script}[variant]
     tell(timed(lambda: work(bootstrap, topic, Path(folder))))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,18 @@ def timed(work: Callable[[], int]) -> Measured:
     return Measured(seconds, used, peak, count)
 
 
-def in_its_own_process(module: str, *words: str, timeout: float = 900) -> Measured:
-    """Run ``python -m module words``, which prints a Measured as its last line."""
+def in_its_own_process(
+    module: str, *words: str, timeout: float = 900, environment: Mapping[str, str] = MappingProxyType({})
+) -> Measured:
+    """Run ``python -m module words``, which prints a Measured as its last line. ``environment``: besides what
+    there is."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, "-m", module, *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **environment},
     )
     if done.returncode:
         raise RuntimeError(f"{module} {' '.join(words)} failed:\n{done.stderr}")
