@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from cdc_platform.core.history import CHANGE, COMMIT
 from cdc_platform.core.model import Format, Kind
 from cdc_platform.lake.iceberg.catalog import embedded
-from cdc_platform.local.packaged import package_directory
+from tests.lake import independent
 from tests.readers import spark
 from tests.readers.written import ORDERS, RECORDED, Written, table_name, told, used
 
@@ -58,9 +58,7 @@ def by_spark(session: SparkSession, written: Written, form: Format, name: str, k
 @pytest.fixture(scope="module")
 def duck() -> Iterator[duckdb.DuckDBPyConnection]:
     """With its extensions for both formats, as they come from the package registry."""
-    with duckdb.connect() as connection:
-        for path in sorted(package_directory("duckdb_ext").rglob("*.duckdb_extension")):
-            connection.execute(f"LOAD '{path}'")
+    with independent.duck() as connection:
         yield connection
 
 
