@@ -26,6 +26,8 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Conflict
@@ -69,10 +71,15 @@ def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
     """
     with _answering(identifier):
         table = catalog.load_table(identifier)
-        known = _referred(table.metadata, table.io)
-        table.maintenance.expire_snapshots().by_ids(_followed(table.metadata, before)).commit()
+        old = _followed(table.metadata, before)
+        if not old:
+            return 0
+        # pyiceberg's own expire_snapshots() copies all of the metadata twice for each snapshot it is told of.
+        update = RemoveSnapshotsUpdate.model_validate({"snapshot-ids": [each.snapshot_id for each in old]})
+        catalog.commit_table(table, (AssertTableUUID(uuid=table.metadata.table_uuid),), (update,))
+        known = _referred(old, table.io)
         left = catalog.load_table(identifier)
-        needed = _referred(left.metadata, left.io)
+        needed = _referred(left.metadata.snapshots, left.io)
         gone = sorted(path for file, path in known.items() if file not in needed)
         for path in gone:
             left.io.delete(path)
@@ -87,7 +94,7 @@ def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -
         found = list(_files_of(table, before))
         # Looked at after the files: a commit in between names files that are there already.
         table = catalog.load_table(identifier)
-        named = _referred(table.metadata, table.io) | {_file(path): path for path in _own(table)}
+        named = _referred(table.metadata.snapshots, table.io) | {_file(path): path for path in _own(table)}
         orphans = [path for path in found if _file(path) not in named]
         for path in orphans:
             table.io.delete(path)
@@ -163,21 +170,22 @@ def _groups(table: Table, files: Sequence[DataFile]) -> Iterator[list[DataFile]]
             yield group
 
 
-def _followed(metadata: TableMetadata, before: datetime) -> list[int]:
+def _followed(metadata: TableMetadata, before: datetime) -> list[Snapshot]:
     """Snapshots that were not the newest any more at that time; those that a branch or a tag names stay."""
     named = {ref.snapshot_id for ref in metadata.refs.values()}
     next_at = {each.parent_snapshot_id: each.timestamp_ms for each in metadata.snapshots}
-    until = {
-        each.snapshot_id: next_at.get(each.snapshot_id, each.timestamp_ms) for each in metadata.snapshots
-    }
     limit = before.timestamp() * 1000
-    return [each for each, ended in until.items() if ended < limit and each not in named]
+    return [
+        each
+        for each in metadata.snapshots
+        if next_at.get(each.snapshot_id, each.timestamp_ms) < limit and each.snapshot_id not in named
+    ]
 
 
-def _referred(metadata: TableMetadata, io: FileIO) -> dict[str, str]:
-    """Manifest lists, manifests and data files of all snapshots: what each is, and how it is called there."""
+def _referred(snapshots: Iterable[Snapshot], io: FileIO) -> dict[str, str]:
+    """Manifest lists, manifests and data files of the snapshots: what each is, and how it is called there."""
     found: dict[str, str] = {}
-    for snapshot in metadata.snapshots:
+    for snapshot in snapshots:
         found[_file(snapshot.manifest_list)] = snapshot.manifest_list
         for manifest in snapshot.manifests(io):
             if (file := _file(manifest.manifest_path)) in found:
