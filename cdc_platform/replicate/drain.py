@@ -6,7 +6,8 @@ interrupted at any time, and a worker is never interrupted inside a commit.
 
 Invariants
 - A table's failure stops the workers of that table and format alone; its outcome is a Failure, the others go
-  on. One that takes long to open is not waited for, either: what is read for it is read later, by itself.
+  on. One that takes long to open, or cannot keep up with the same table in another format, is not waited for,
+  either: it is read for by itself.
 - A table that cannot keep up, or is held back, is paused at the reader and holds no other table back.
 - ``stop()`` loses nothing: what was read is committed or will be read again.
 """
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from threading import Event, Thread
 from types import TracebackType
 
@@ -56,6 +58,13 @@ class Failure:
 Outcome = Receipt | Failure
 
 
+class _Boarding(Enum):
+    """FAILED: a lane could not be opened. LEFT: one is opened once more."""
+
+    FAILED = auto()
+    LEFT = auto()
+
+
 def _nobody(table: str) -> bool:
     del table
     return False
@@ -78,7 +87,7 @@ class Drain:
         self._handing_over = Event()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
         self._lanes = [Lane(replica) for replica in replicas]
-        self._opened: queue.Queue[Lane | None] = queue.Queue()
+        self._boarding: queue.Queue[Lane | _Boarding] = queue.Queue()
         self._pulse = Pulse(clock(), clock())
         self._log, self._until, self._held = log, until, held
         self._threads: list[Thread] = []
@@ -134,16 +143,24 @@ class Drain:
         return alive or self._fatal is not None or not self._outcomes.empty()
 
     def _read(self, lanes: Sequence[Lane]) -> None:
-        """Read for all lanes, in groups, as they are opened."""
+        """Read for all lanes, in groups, as they are opened, also for those that are opened once more."""
         feeds: list[Thread] = []
-        missing = len(lanes)
+        missing, opened, since = len(lanes), list[Lane](), 0.0
         try:
-            while missing and not self._handing_over.is_set():
-                opened = self._next_opened(missing)
-                missing -= len(opened)
-                for group in groups([lane for lane in opened if lane is not None]):
-                    feeds.append(Thread(target=self._feed, args=(group,), name="feed", daemon=True))
-                    feeds[-1].start()
+            while not self._handing_over.is_set() and (missing or any(each.is_alive() for each in feeds)):
+                with suppress(queue.Empty):
+                    match self._boarding.get(timeout=0.05):
+                        case Lane() as lane:
+                            missing -= 1
+                            since = since if opened else self._clock()
+                            opened.append(lane)
+                        case _Boarding.FAILED:
+                            missing -= 1
+                        case _Boarding.LEFT:
+                            missing += 1
+                if opened and (not missing or self._clock() - since > OPENING):
+                    feeds += [self._started(group) for group in groups(opened)]
+                    opened.clear()
             for feed in feeds:
                 feed.join()
         except BaseException as error:
@@ -153,22 +170,15 @@ class Drain:
                 if not lane.boarded.is_set():
                     lane.board(None)
 
-    def _next_opened(self, missing: int) -> list[Lane | None]:
-        """The lanes that are opened next: all of them, or those within OPENING of the first."""
-        opened: list[Lane | None] = []
-        since: float | None = None
-        while len(opened) < missing and not self._handing_over.is_set():
-            if since is not None and self._clock() - since > OPENING:
-                break
-            with suppress(queue.Empty):
-                opened.append(self._opened.get(timeout=0.05))
-                since = since or self._clock()
-        return opened
+    def _started(self, lanes: Mapping[str, list[Lane]]) -> Thread:
+        feed = Thread(target=self._feed, args=(lanes,), name="feed", daemon=True)
+        feed.start()
+        return feed
 
-    def _feed(self, lanes: Mapping[str, Sequence[Lane]]) -> None:
+    def _feed(self, lanes: Mapping[str, list[Lane]]) -> None:
         feed = Feed(
             lanes, self._log, self._until, self._clock, self._pulse, self._stop, self._handing_over,
-            self._held, self._fail,
+            self._held, self._fail, self._leave_behind,
         )  # fmt: skip
         try:
             feed.run()
@@ -179,34 +189,49 @@ class Drain:
         self._fatal = _named(error)
         self.stop()
 
+    def _leave_behind(self, lane: Lane) -> None:
+        """It is opened once more, and then read for by itself."""
+        self._boarding.put(_Boarding.LEFT)
+        lane.leave()
+
     def _open(self, lane: Lane) -> None:
         """Its batches follow when others are opened, too."""
         replica = lane.replica
+        lane.left.clear()
         try:
             lane.at = replica.retrying(replica.changelog.open, replica.stream).offsets
         except BaseException:
-            self._opened.put(None)
+            self._boarding.put(_Boarding.FAILED)
             raise
-        self._opened.put(lane)
+        self._boarding.put(lane)
         lane.boarded.wait()
 
     def _append(self, lane: Lane) -> None:
-        carried: Carried | None = None
         try:
             self._open(lane)
-            while lane.taker and (batch := lane.taker.take()) is not None:
-                appended = append_changes(lane.replica, batch, carried)
-                carried = appended.carried
-                lane.appended.set()
-                if appended.receipt:
-                    self._outcomes.put(appended.receipt)
-                if appended.refused:
-                    raise appended.refused
+            self._commit(lane)
+            while lane.left.is_set():
+                self._open(lane)
+                self._commit(lane)
         except BaseException as error:  # a panic of a Rust library is no Exception
             self._fail(lane, Kind.CHANGELOG, _named(error))
+            if lane.left.is_set():
+                self._boarding.put(_Boarding.FAILED)
         finally:
             lane.end()
             lane.appended.set()
+
+    def _commit(self, lane: Lane) -> None:
+        """Everything that comes for the lane."""
+        carried: Carried | None = None
+        while lane.taker and (batch := lane.taker.take()) is not None:
+            appended = append_changes(lane.replica, batch, carried)
+            carried = appended.carried
+            lane.appended.set()
+            if appended.receipt:
+                self._outcomes.put(appended.receipt)
+            if appended.refused:
+                raise appended.refused
 
     def _merge(self, lane: Lane) -> None:
         # A predecessor may have left the current state behind its changelog: the first look is at once.

@@ -4,7 +4,7 @@ Invariants
 - A topic is read once for all formats of its table that stand near one another (``grouping``).
 - A topic that cannot be read stops its own table, with an error that names it; the others are read on.
 - A table that is held back, that has ended or that cannot keep up is not fetched. One format that cannot keep
-  up while another waits is left behind: the next run reads for it by itself.
+  up while another waits is left behind: it is read for by itself.
 - A topic is what it was when its table was opened. Made again, it stops its table; given more partitions, the
   feed ends, so that the next run reads them all.
 """
@@ -61,10 +61,10 @@ class Pulse:
 class Feed:
     """``lanes``: by topic, each with the place that its changelog stands at. ``stop``: end soon.
     ``handing_over``: set when a successor goes on at once. ``held``: whether an operator holds a table back.
-    ``fail``: takes a table whose topic cannot be read, or that is left behind.
+    ``fail``: takes a table whose topic cannot be read. ``leave``: one that others do not wait for any more.
     """
 
-    lanes: Mapping[str, Sequence[Lane]]
+    lanes: Mapping[str, list[Lane]]
     log: Log
     until: Until
     clock: Callable[[], float]
@@ -73,6 +73,7 @@ class Feed:
     handing_over: Event
     held: Callable[[str], bool]
     fail: Callable[[Lane, Kind, CdcError], None]
+    leave: Callable[[Lane], None]
     _inboxes: dict[str, Inbox] = field(default_factory=dict)
     _positions: dict[str, dict[int, int]] = field(default_factory=dict)
     _goals: dict[str, Offsets] = field(default_factory=dict)
@@ -195,11 +196,11 @@ class Feed:
         return full
 
     def _leave_behind(self, lane: Lane) -> bool:
-        """Whether others have waited long enough for a lane, which then ends."""
+        """Whether others have waited long enough for a lane, which then is another reader's."""
         if lane.full_since is None or self.clock() - lane.full_since < PATIENCE:
             return False
-        self.fail(lane, Kind.CHANGELOG, _left_behind(lane))
-        lane.end()
+        self.lanes[lane.topic].remove(lane)
+        self.leave(lane)
         return True
 
     def _over(self) -> bool:
@@ -242,14 +243,6 @@ def _gone(topic: str) -> Terminal:
         where=f"topic {topic}",
         remedy="its lake table is whole; take the collection out of the source's declaration, or take a new "
         "snapshot into a new table",
-    )
-
-
-def _left_behind(lane: Lane) -> Transient:
-    return Transient(
-        f"the {lane.replica.format} table takes longer than {PATIENCE:.0f} s for a commit, and others wait",
-        where=lane.replica.changelog.uri,
-        remedy="check its catalog and its store; nothing is lost, the next run reads for it by itself",
     )
 
 

@@ -15,7 +15,8 @@ class Lane:
     """``at``: where the changelog stood when it was opened. ``taker``: where its batches come from.
     ``boarded``: there is a taker, or it is known that there will be none. ``appended``: the changelog moved
     since the current state was last merged. ``ended``: nothing more comes for the changelog. ``held``: an
-    operator holds the table back. ``full_since``: since when more waits for it than should.
+    operator holds the table back. ``full_since``: since when more waits for it than should. ``left``: its
+    reader has left it behind.
     """
 
     replica: Replica
@@ -26,6 +27,7 @@ class Lane:
     ended: Event = field(default_factory=Event)
     held: bool = False
     full_since: float | None = None
+    left: Event = field(default_factory=Event)
 
     @property
     def topic(self) -> str:
@@ -34,6 +36,14 @@ class Lane:
     def board(self, taker: Taker | None) -> None:
         self.taker = taker
         self.boarded.set()
+
+    def leave(self) -> None:
+        """Take nothing more from this reader; another one follows."""
+        self.left.set()
+        self.boarded.clear()
+        self.full_since = None
+        if self.taker:
+            self.taker.leave()
 
     def end(self) -> None:
         """Nothing more comes for the changelog."""

@@ -212,7 +212,9 @@ class Replicator:
         try:
             lane.at = self.replica.retrying(self.replica.changelog.open, self.replica.stream).offsets
             pulse = Pulse(0.0, 0.0)
-            Feed({TOPIC: [lane]}, self.log, until, clock, pulse, Event(), Event(), held, fail).run()
+            Feed(
+                {TOPIC: [lane]}, self.log, until, clock, pulse, Event(), Event(), held, fail, Lane.leave
+            ).run()
         except Transient as error:
             failures.append(error)
         while lane.taker and (batch := lane.taker.take()) is not None:
