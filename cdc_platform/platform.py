@@ -34,12 +34,12 @@ from cdc_platform.lake.delta.lake import DeltaLake
 from cdc_platform.lake.iceberg.catalog import configured, embedded
 from cdc_platform.lake.iceberg.lake import IcebergLake
 from cdc_platform.lake.store import Place, place_of
-from cdc_platform.prove import Subject
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
 from cdc_platform.replicate.letters import read_letters
 from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.stretch import Place as Placed
+from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.truth import Document, MongoTruth
 from cdc_platform.verify.verdict import OpenLetter
 

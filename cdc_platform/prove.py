@@ -17,44 +17,18 @@ and a healthy table would fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final
 
-import orjson
-import polars as pl
-
-from cdc_platform.core.columns import CREATE, UPDATE
 from cdc_platform.core.errors import CdcError
-from cdc_platform.core.model import Format, Records, Stopped
-from cdc_platform.core.offsets import Offsets, Stream, reached
-from cdc_platform.core.ports import LakeTable, Log, LogReader
+from cdc_platform.core.model import Format
+from cdc_platform.core.offsets import Offsets, reached
 from cdc_platform.verify.as_of import Opened
+from cdc_platform.verify.barrier import barrier_of, ends_of_topic
 from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
 from cdc_platform.verify.patience import POLL, Patience
-from cdc_platform.verify.truth import Truth
-from cdc_platform.verify.verdict import Cause, OpenLetter, Result, Unprovable, Verdict
-
-MARK_AGAIN: Final = 5.0
-"""Seconds after which a marker that was not seen is written once more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is proven: a table in one format. ``markers``: name of the topic that the marker collection is
-    captured into.
-    ``open_letters``: the table's dead letters that nobody has dealt with; may raise CdcError.
-    """
-
-    table: str
-    stream: Stream
-    truth: Truth
-    log: Log
-    changelog: LakeTable
-    current: LakeTable
-    markers: str
-    open_letters: Callable[[], Sequence[OpenLetter]] = tuple
-    format: Format = Format.DELTA
+from cdc_platform.verify.subject import Subject
+from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
 
 
 def prove(
@@ -140,85 +114,8 @@ def _with_letters(subject: Subject, result: Result) -> Result:
 
 def stand(subject: Subject, patience: Patience) -> Ground:
     """Ends first, then T: whatever Kafka already holds had happened at T."""
-    since = _ends(subject.log, subject.stream, patience)
+    since = ends_of_topic(subject.log, subject.stream, patience)
     return Ground(subject.truth.position(), since)
-
-
-def _ends(log: Log, stream: Stream, patience: Patience) -> Offsets:
-    return patience.again(lambda: log.ends([stream]))[stream.topic]
-
-
-def barrier_of(subject: Subject, marker: str, patience: Patience) -> Offsets:
-    """Ends of the topic below which every event lies that had happened at T.
-
-    The connector's one task sends the source's changes in their order, in one transaction after the other.
-    The first marker is written after T: once a reader of committed records sees it in transaction X, every
-    event up to T was sent in X or before. But X's commit reaches the partitions one by one; the table's may
-    not have it yet, and their last stable offset would be too low. The second marker is written after the
-    first was seen, so it belongs to a later transaction, and a producer cannot begin one before the
-    coordinator has put X's commit into every partition (state CompleteCommit, KIP-98). So the last stable
-    offsets taken after the second marker was seen lie above X; a second marker makes up for the high
-    watermarks that one would need.
-
-    A marker that an initial snapshot reads (``r``) says nothing about the stream and is not counted; written
-    again, it comes as a change when the snapshot is done.
-    """
-    known = patience.again(lambda: subject.log.streams([subject.markers]))
-    starts = {stream: _ends(subject.log, stream, patience) for stream in known.values()}
-    subject.truth.mark(f"{marker}-1")
-    reader = _open_markers(subject, starts, patience)
-    try:
-        _await_marker(reader, subject, f"{marker}-1", patience)
-        subject.truth.mark(f"{marker}-2")
-        _await_marker(reader, subject, f"{marker}-2", patience)
-    finally:
-        reader.close()
-    return _ends(subject.log, subject.stream, patience)
-
-
-def _open_markers(subject: Subject, starts: dict[Stream, Offsets], patience: Patience) -> LogReader:
-    """A reader from before the marker. The topic may only come to be with the first marker: then from 0."""
-    while not starts:
-        if not patience.left():
-            raise _silent(subject, "its topic does not exist")
-        patience.sleep(POLL)
-        starts = {s: {} for s in patience.again(lambda: subject.log.streams([subject.markers])).values()}
-    return subject.log.reader(starts)
-
-
-def _await_marker(reader: LogReader, subject: Subject, marker: str, patience: Patience) -> None:
-    wanted = marker.encode()
-    written = patience.clock()
-    while patience.left():
-        if patience.clock() - written > MARK_AGAIN:
-            subject.truth.mark(marker)
-            written = patience.clock()
-        for batch in reader.poll(POLL, 10_000):
-            if isinstance(batch, Stopped):
-                raise batch.error
-            if _streamed(batch, wanted):
-                return
-    raise _silent(subject, "the marker written to the source did not arrive in Kafka")
-
-
-def _streamed(batch: Records, marker: bytes) -> bool:
-    found = batch.frame.filter(pl.col("key").bin.contains(marker) & pl.col("value").is_not_null())
-    return any(_operation(value) in (CREATE, UPDATE) for value in found["value"])
-
-
-def _operation(value: bytes) -> Any:
-    """Of a JSON change event, with or without its schema around it."""
-    event = orjson.loads(value)
-    return event.get("payload", event).get("op")
-
-
-def _silent(subject: Subject, what: str) -> Unprovable:
-    return Unprovable(
-        Cause.CONNECTOR_SILENT,
-        what,
-        where=f"topic {subject.markers}",
-        remedy="look at the connector's status in Kafka Connect; it needs some seconds after a crash",
-    )
 
 
 def await_lake(

@@ -23,9 +23,11 @@ import orjson
 from cdc_platform.core.columns import DELETE, PLATFORM
 from cdc_platform.core.errors import Transient
 from cdc_platform.decode.envelope import REPAIRS
-from cdc_platform.prove import Subject, await_lake, barrier_of, compared, stand
+from cdc_platform.prove import await_lake, compared, stand
+from cdc_platform.verify.barrier import barrier_of
 from cdc_platform.verify.compare import extra_keys
 from cdc_platform.verify.patience import Patience
+from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.verdict import ClusterTime
 
 Place = tuple[int, int]

@@ -13,7 +13,8 @@ import pytest
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import StreamReplaced, Transient
 from cdc_platform.core.offsets import Stream
-from cdc_platform.prove import Subject, prove
+from cdc_platform.prove import prove
+from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.verdict import Cause, Kind, OpenLetter, Result, Unprovable, Verdict
 from tests.verify.world import MARKERS, STREAM, Lake, MemoryLog, MemoryTruth, Source
 
