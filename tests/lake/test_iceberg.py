@@ -14,7 +14,7 @@ from cdc_platform.core.offsets import Range
 from cdc_platform.core.ports import LakeTable
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from cdc_platform.lake.iceberg.upkeep import compact
-from tests.lake.contract import LakeTableContract, MergeContract, Tables, apply, content
+from tests.lake.contract import LakeTableContract, MergeContract, Tables, add, apply, content
 from tests.lake.rows import STREAM, fitted, row
 
 
@@ -49,3 +49,31 @@ def test_times_beyond_the_years_that_python_has_are_kept(catalog: SqlCatalog) ->
     apply(table, [row(0, 3, "k1", UPDATE)], {0: Range(3, 4)}, at=pl.Datetime("us", "UTC"))
     compact(catalog, ("shop", "orders"))
     assert content(table)["at"].cast(pl.Int64).to_list() == [micros[0], micros[2], None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"), [(Kind.CURRENT, ["_key"]), (Kind.CHANGELOG, ["_kafka_partition", "_kafka_offset"])]
+)
+def test_a_table_declares_its_order_and_its_files_are_in_it(
+    catalog: SqlCatalog, kind: Kind, columns: list[str]
+) -> None:
+    name = ("shop", "orders")
+    table = IcebergLakeTable(lambda: catalog, name, kind)
+    for n in (2, 0, 1):
+        rows = [row(n, offset, f"k{offset * 7 % 5}{n}", v=n) for offset in (3, 1, 2)]
+        change = add if kind is Kind.CHANGELOG else apply
+        change(table, rows, {n: Range(0, 4)})
+    if kind is Kind.CURRENT:
+        apply(table, [row(0, 4, "k10", UPDATE)], {0: Range(4, 5)})
+    compact(catalog, name)
+    add(table, [row(2, 5, "z"), row(2, 4, "a")], {2: Range(4, 6)})
+    stored = catalog.load_table(name)
+    assert [
+        stored.schema().find_column_name(each.source_id) for each in stored.sort_order().fields
+    ] == columns
+    files = [task.file for task in stored.scan().plan_files()]
+    assert len(files) == 2
+    for file in files:
+        assert file.sort_order_id == stored.sort_order().order_id
+        rows = pl.read_parquet(file.file_path.removeprefix("file://")).select(columns).rows()
+        assert rows == sorted(rows)

@@ -66,7 +66,7 @@ def test_a_compaction_changes_no_row(
     compact(catalog, NAME)
     assert changed(history, 3, 4) == []
     [commit] = history.commits(3, 4)
-    assert (commit.version, commit.ours, commit.ranges, commit.applied) == (4, False, {}, None)
+    assert (commit.version, commit.ours, commit.ranges, commit.applied) == (4, True, {}, None)
 
 
 def test_commits_tell_what_they_did(current: IcebergLakeTable, history: IcebergHistory) -> None:

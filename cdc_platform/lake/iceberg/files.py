@@ -41,6 +41,7 @@ from cdc_platform.core.errors import Terminal
 from cdc_platform.core.offsets import Ranges
 from cdc_platform.lake.delta.files import in_memory
 from cdc_platform.lake.iceberg.arrow import from_file, to_file
+from cdc_platform.lake.iceberg.order import in_order
 
 # Pydantic models, which take positional arguments that their types do not tell.
 _all: Final[Callable[..., BooleanExpression]] = And
@@ -116,6 +117,7 @@ def _written(metadata: TableMetadata, io: FileIO, rows: pa.Table, partition: Par
     place = load_location_provider(metadata.location, metadata.properties)
     path = place.new_data_location(f"{uuid.uuid4()}.parquet", partition)
     output = io.new_output(path)
+    rows, order = in_order(metadata, rows)
     columns = to_file(rows, metadata.schema(), schema)
     properties = {**metadata.properties, **_without_bounds(columns)}
     with ParquetFormatWriter(output, schema, properties) as writer:
@@ -126,7 +128,7 @@ def _written(metadata: TableMetadata, io: FileIO, rows: pa.Table, partition: Par
         file_format=FileFormat.PARQUET,
         partition=partition.partition if partition else Record(),
         file_size_in_bytes=len(output),
-        sort_order_id=None,
+        sort_order_id=order,
         spec_id=metadata.default_spec_id,
         equality_ids=None,
         key_metadata=None,

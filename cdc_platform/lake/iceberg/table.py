@@ -29,6 +29,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table, Transaction
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
+from pyiceberg.transforms import IdentityTransform
 from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
@@ -39,6 +40,7 @@ from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, descri
 from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
+from cdc_platform.lake.iceberg.order import declared
 from cdc_platform.lake.iceberg.properties import (
     OFFSETS,
     PARTITIONS,
@@ -107,7 +109,7 @@ class IcebergLakeTable:
         opened = self._opened(handle)
         with self._committing(handle, rows, advance, info, NOWHERE) as (transaction, arrow, summary):
             keys = rows[KEY]
-            live = arrow.filter((rows[OPERATION] != DELETE).to_arrow()).sort_by(KEY)
+            live = arrow.filter((rows[OPERATION] != DELETE).to_arrow())
             hit = list(holding(opened.base, keys)) if len(keys) else []
             _write(transaction, opened.base, live, summary, hit, keys)
         return self._handle(opened.table, opened.stream)
@@ -157,9 +159,12 @@ class IcebergLakeTable:
                 self._identifier, schema, properties=properties
             ) as transaction,
             transaction.update_spec() as spec,
+            transaction.update_sort_order() as order,
         ):
             for name in self._partition_by:
                 spec.add_identity(name)
+            for name in declared(self._kind):
+                order.asc(name, IdentityTransform())
         return self._catalog().load_table(self._identifier)
 
     def _handle(self, table: Table, stream: Stream) -> Handle:

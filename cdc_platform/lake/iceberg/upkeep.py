@@ -29,7 +29,6 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 
-from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Compacted
 from cdc_platform.core.sizes import FILE_BYTES, FILE_MEMORY_BYTES, LARGE_ROW_BYTES
@@ -37,6 +36,9 @@ from cdc_platform.lake.iceberg.failures import OVERTAKEN, answering
 from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
 
 Identifier = tuple[str, ...]
+
+COMPACTION: Final = {"cdc.upkeep": "compaction"}
+"""In the summary of a compaction's snapshot: it is the platform's, and changes no row."""
 
 _TRIES: Final = 20
 """Times that a compaction's commit is tried beside writers that commit all the time."""
@@ -104,7 +106,7 @@ def remove_orphans(catalog: Catalog, identifier: Identifier, before: datetime) -
 def _put_together(table: Table, files: list[DataFile]) -> _Group:
     metadata = table.metadata
     rows = pa.concat_tables([kept(table, metadata, file) for file in files])
-    return _Group(files, list(written(metadata, table.io, _sorted(rows))))
+    return _Group(files, list(written(metadata, table.io, rows)))
 
 
 def _exchanged(catalog: Catalog, identifier: Identifier, groups: list[_Group]) -> list[_Group]:
@@ -132,18 +134,13 @@ def _exchanged(catalog: Catalog, identifier: Identifier, groups: list[_Group]) -
 def _exchange(table: Table, groups: Sequence[_Group]) -> None:
     with (
         table.transaction() as transaction,
-        transaction.update_snapshot().overwrite() as snapshot,
+        transaction.update_snapshot(snapshot_properties=COMPACTION).overwrite() as snapshot,
     ):
         for group in groups:
             for file in group.few:
                 snapshot.delete_data_file(file)
             for file in group.one:
                 snapshot.append_data_file(file)
-
-
-def _sorted(rows: pa.Table) -> pa.Table:
-    """By key, so that a merge finds its keys in few files; dead letters have none."""
-    return rows.sort_by(KEY) if KEY in rows.column_names else rows
 
 
 def _groups(table: Table, files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
