@@ -78,3 +78,26 @@ def test_a_table_that_is_not_there_is_one_clear_message(
 ) -> None:
     with pytest.raises(Transient, match="could not be kept up"):
         keep(tmp_path / "nothing")
+
+
+def test_the_log_loses_what_is_a_month_old_and_in_a_checkpoint(tmp_path: Path) -> None:
+    table = DeltaLakeTable(tmp_path / "table", Kind.CHANGELOG)
+    handle = table.open(STREAM)
+    for offset in range(105):
+        handle = table.append(
+            handle, frame([row(0, offset, f"k{offset}")]), {0: Range(offset, offset + 1)}, {}, {0: offset}
+        )
+    log, old = tmp_path / "table" / "_delta_log", time.time() - 31 * 24 * 3600
+    for n in range(103):
+        os.utime(log / f"{n:020}.json", (old, old))
+    for checkpoint in log.glob("*.checkpoint.parquet"):
+        os.utime(checkpoint, (old, old))
+    vacuum(tmp_path / "table", 31 * 24)
+    assert len(list(log.glob("*.json"))) == 106, "who keeps files longer keeps the log, too"
+    vacuum(tmp_path / "table")
+    assert len(list(log.glob("*.json"))) < 15
+    handle = table.open(STREAM)
+    assert (handle.offsets, handle.positions) == ({0: 105}, {0: 104})
+    table.append(handle, frame([row(0, 105, "k")]), {0: Range(105, 106)}, {})
+    assert table.rows().select(pl.len()).collect().item() == 106
+    assert table.open(STREAM).offsets == {0: 106}

@@ -24,6 +24,10 @@ RETENTION_HOURS = 168
 """Files of older versions stay that long, for readers and for time travel."""
 
 
+LOG_HOURS = 30 * 24
+"""Commits stay that long in the log, by Delta's own default (``delta.logRetentionDuration``)."""
+
+
 def compact(place: Place) -> Compacted:
     """Make few large files of many small ones; those of large rows (LARGE_ROW_BYTES) stay as they are.
 
@@ -49,12 +53,15 @@ def vacuum(place: Place, retention_hours: int = RETENTION_HOURS) -> int:
     """Remove files that no version of the last ``retention_hours`` refers to; returns how many.
 
     Files of writers that were killed before their commit go as well, once they are that old: younger ones may
-    belong to a commit that is under way. Raises as ``compact``.
+    belong to a commit that is under way. The log loses commits of more than LOG_HOURS ago that a checkpoint
+    holds the outcome of; with one commit a second it would have millions of files. Raises as ``compact``.
     """
     with _named(place):
         table = DeltaTable(str(place), storage_options=delta_options(place))
         held = _files(place)
         table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=True)
+        if retention_hours <= LOG_HOURS:
+            table.cleanup_metadata()
         # What it says it removed are also files that are long gone, as long as the log remembers them.
         return len(held - _files(place))
 
