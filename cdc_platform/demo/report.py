@@ -76,7 +76,7 @@ class Report:
     def render(self) -> Table:
         table = Table(
             title="The lake against the source, at a cluster time",
-            caption="lag in seconds, p95 and most" + (f"\n{self.closing}" if self.closing else ""),
+            caption="lag: seconds from the source's commit to the changelog's, p95" + (f"\n{self.closing}" if self.closing else ""),
             box=SIMPLE_HEAD,
             padding=(0, 1),
             collapse_padding=True,
@@ -96,7 +96,7 @@ class Report:
                 f"{row.current_rows:,}",
                 f"{sum(row.changelog_rows.values()):,}",
                 _digests(row),
-                f"{_seconds(row.lag_p95_s)} {_seconds(row.lag_max_s)}",
+                _seconds(row.lag_p95_s),
                 _styled(self.while_writing.get(f"{row.format}/{row.table}", "")),
                 _styled(row.verdict),
             )
