@@ -100,6 +100,15 @@ def footer(place: Place) -> pq.FileMetaData:
     return pq.read_metadata(io.BytesIO(end.data))
 
 
+_SAID_OF_THE_STORE: Final = ("Generic S3 error", "object-store error", "AWS Error")
+"""In what deltalake, polars and Arrow raise when the store does not answer, or not well."""
+
+
+def unanswered(error: Exception) -> bool:
+    """Whether it is the store that is in trouble, and nothing is known of the file."""
+    return not isinstance(error, FileNotFoundError) and any(each in str(error) for each in _SAID_OF_THE_STORE)
+
+
 def at_once(ask: Callable[[T], R], places: Iterable[T]) -> list[R]:
     """``ask`` of each, several at a time, in their order."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:

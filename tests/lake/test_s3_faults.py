@@ -21,11 +21,15 @@ from cdc_platform.core.columns import KEY, OFFSET, PARTITION
 from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Contents, Kind
 from cdc_platform.core.offsets import Range
+from cdc_platform.lake.delta.lake import DeltaLake
 from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.iceberg.catalog import on_sqlite
+from cdc_platform.lake.iceberg.credentials import fill_in
+from cdc_platform.lake.iceberg.lake import IcebergLake
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from cdc_platform.lake.s3 import S3Folder
 from cdc_platform.local.s3 import S3Server
+from cdc_platform.platform import utc_now
 from cdc_platform.replicate import replicate
 from tests.lake.buckets import access
 from tests.lake.rows import STREAM, fitted, row
@@ -69,13 +73,13 @@ def in_delta(root: S3Folder) -> Tables:
     return lambda contents: DeltaLakeTable(root / "delta" / str(contents), contents)
 
 
-def in_iceberg(root: S3Folder, folder: Path) -> Tables:
-    def catalog() -> Catalog:
-        made = on_sqlite("lake", folder / "catalog.db", str(root / "iceberg"))
-        made.properties = {**made.properties, **root.access().iceberg}
-        return made
+def with_store(catalog: Catalog, root: S3Folder) -> Catalog:
+    fill_in(catalog, catalog.properties, root)
+    return catalog
 
-    opened = catalog()
+
+def in_iceberg(root: S3Folder, folder: Path) -> Tables:
+    opened = with_store(on_sqlite("lake", folder / "catalog.db", str(root / "iceberg")), root)
     return lambda contents: IcebergLakeTable(lambda: opened, ("shop", str(contents)), contents)
 
 
@@ -243,3 +247,21 @@ def test_whatever_befalls_any_request_leaves_every_row_there_once(
     drained(log, tables(through))
     between.calm()
     assert_once(log, tables(bucket))
+
+
+@pytest.mark.parametrize("stored", ["delta", "iceberg"])
+def test_a_file_that_the_store_does_not_hand_out_is_not_called_damaged(
+    between: Network, through: S3Folder, tmp_path: Path, stored: str
+) -> None:
+    catalog = with_store(on_sqlite("lake", tmp_path / "catalog.db", str(through / "iceberg")), through)
+    lake = DeltaLake(through) if stored == "delta" else IcebergLake(lambda: catalog, utc_now, "test")
+    table, history = lake.table(("shop", "orders"), Kind.CURRENT), lake.history(("shop", "orders"))
+    handle = table.open(STREAM)
+    table.append(handle, fitted(handle, [row(0, 0, "k")]), {0: Range(0, 1)}, {})
+    assert history.damaged() == ()
+    for nothing in (REFUSED, BUSY):
+        between.fail(lambda request: request.path.endswith(".parquet"), *[nothing] * 40)
+        with pytest.raises(Transient) as raised:
+            history.damaged()
+        assert raised.value.remedy
+        between.calm()

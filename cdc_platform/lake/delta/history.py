@@ -27,7 +27,7 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten, lag_of
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.delta.files import files_of
-from cdc_platform.lake.store import Place, at_once, delta_options, read, scan_options, tail
+from cdc_platform.lake.store import Place, at_once, delta_options, read, scan_options, tail, unanswered
 
 _LATER: Final = "read a later version; files of older ones stay retention.files_hours"
 
@@ -72,7 +72,9 @@ class DeltaHistory:
             feed = self._table().load_cdf(starting_version=after + 1, ending_version=upto, columns=wanted)
             for batch in pa.RecordBatchReader.from_stream(feed):
                 yield pl.DataFrame(pa.Table.from_batches([batch]))
-        except (DeltaError, pa.ArrowException) as error:
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            if unanswered(error):
+                raise self._unreadable(error) from error
             self._require_files(after, upto)  # a vacuum may have come in between
             what = f"the change feed of versions {after + 1} to {upto} cannot be read: {_short(error)}"
             raise Damaged(what, where=self.uri) from error
@@ -119,6 +121,8 @@ class DeltaHistory:
         try:
             pl.read_parquet(f"{self._place}/{name}", glob=False, **scan_options(self._place))
         except (pl.exceptions.PolarsError, OSError) as error:
+            if unanswered(error):
+                raise self._unreadable(error) from error
             return f"data file {name} cannot be read ({_short(error)})"
         return None
 
@@ -133,11 +137,14 @@ class DeltaHistory:
         try:
             return DeltaTable(self.uri, version=version, storage_options=delta_options(self._place))
         except (DeltaError, OSError) as error:
-            raise Transient(
-                f"the Delta table could not be read: {_short(error)}",
-                where=self.uri,
-                remedy="check the lake's place, its permissions and the table's log",
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> Transient:
+        return Transient(
+            f"the Delta table could not be read: {_short(error)}",
+            where=self.uri,
+            remedy="check the lake's place, its permissions and the table's log",
+        )
 
 
 def commits_of(table: DeltaTable) -> pl.DataFrame:

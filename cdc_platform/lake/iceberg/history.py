@@ -25,6 +25,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from cdc_platform.core.columns import INGESTED, KEY, OFFSET, PARTITION
+from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import (
     CHANGE,
     COMMIT,
@@ -40,6 +41,7 @@ from cdc_platform.core.history import (
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.iceberg.arrow import from_file
 from cdc_platform.lake.iceberg.failures import answering
+from cdc_platform.lake.store import unanswered
 
 _ROW: Final = [KEY, PARTITION, OFFSET, INGESTED]
 
@@ -122,6 +124,8 @@ class IcebergHistory:
                 remedy="check more often than old files are removed (retention.files_hours)",
             ) from error
         except (pa.ArrowException, OSError) as error:
+            if unanswered(error):
+                raise _unreadable(error, self.uri) from error
             raise Damaged(f"version {version} cannot be read: {_short(error)}", where=self.uri) from error
 
     def _images(
@@ -205,8 +209,16 @@ def _damage(table: Table, file: DataFile) -> str | None:
     except FileNotFoundError:
         return f"data file {name} is missing"
     except (pa.ArrowException, OSError) as error:
+        if unanswered(error):
+            raise _unreadable(error, file.file_path) from error
         return f"data file {name} cannot be read ({_short(error)})"
     return None
+
+
+def _unreadable(error: Exception, where: str) -> Transient:
+    return Transient(
+        f"the store does not answer: {_short(error)}", where=where, remedy="check the store and the network"
+    )
 
 
 def _nothing(table: Table, columns: Sequence[str]) -> pl.DataFrame:
