@@ -93,6 +93,7 @@ ICEBERG_REST: Final = Bundle(
         f"org.apache.iceberg:iceberg-core:{ICEBERG_VERSION}:tests",
         f"org.apache.iceberg:iceberg-aws:{ICEBERG_VERSION}",
         f"org.apache.iceberg:iceberg-aws-bundle:{ICEBERG_VERSION}",
+        "dev.failsafe:failsafe:3.3.2",
         # Alone: what they need is shaded into them, and what they name besides would bring an older slf4j.
         "org.apache.hadoop:hadoop-client-api:3.4.2",
         "org.apache.hadoop:hadoop-client-runtime:3.4.2",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +14,14 @@ from cdc_platform.core.columns import DELETE, UPDATE
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.core.ports import LakeTable
+from cdc_platform.lake.iceberg.catalog import opened
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from cdc_platform.lake.iceberg.upkeep import compact, expire, remove_orphans
+from cdc_platform.local import iceberg_rest
+from cdc_platform.local.s3 import ANY, REGION, S3Server
+from cdc_platform.local.settings import StackSettings
+from cdc_platform.local.stack import Stack
+from tests.lake.buckets import access
 from tests.lake.contract import LakeTableContract, MergeContract, Tables, apply, content
 from tests.lake.rows import STREAM, row
 
@@ -42,6 +49,50 @@ class TestChangelog(_Rest, LakeTableContract):
 
 @pytest.mark.matrix
 class TestCurrent(_Rest, MergeContract):
+    kind = Kind.CURRENT
+
+
+@pytest.fixture(scope="session")
+def rest_over_s3(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    """A REST catalog that keeps its tables and its metadata in S3, as its clients do."""
+    folder, bucket = tmp_path_factory.mktemp("rest-s3"), f"test-{uuid.uuid4().hex}"
+    s3_server.make_bucket(bucket)
+    given = access(s3_server.endpoint)
+    properties = {
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "client.region": REGION,
+        "s3.endpoint": s3_server.endpoint,
+        "s3.path-style-access": "true",
+        "s3.access-key-id": ANY,
+        "s3.secret-access-key": ANY,
+    }
+    with Stack.attached(folder / "stack", StackSettings(), ephemeral=True) as stack:
+        url = iceberg_rest.start(stack, folder, warehouse=f"s3://{bucket}/lake", properties=properties)
+        made = opened("rest", {"type": "rest", "uri": url, **given.iceberg})
+        yield made
+        made.close()
+
+
+class _RestOverS3(_Rest):
+    @pytest.fixture
+    def tables(self, rest_over_s3: Catalog) -> Tables:
+        name = (f"t{uuid.uuid4().hex}", "orders")
+        return lambda: IcebergLakeTable(lambda: rest_over_s3, name, self.kind)
+
+
+class TestCurrentOverS3InShort(_RestOverS3):
+    kind = Kind.CURRENT
+    test_a_merge_inserts_replaces_and_deletes = MergeContract.test_a_merge_inserts_replaces_and_deletes
+    test_creators_at_once_end_in_one_table = MergeContract.test_creators_at_once_end_in_one_table
+
+
+@pytest.mark.matrix
+class TestChangelogOverS3(_RestOverS3, LakeTableContract):
+    kind = Kind.CHANGELOG
+
+
+@pytest.mark.matrix
+class TestCurrentOverS3(_RestOverS3, MergeContract):
     kind = Kind.CURRENT
 
 

@@ -149,7 +149,10 @@ def _embedded(folder: Path, warehouse: str | None) -> tuple[SqlCatalog, Mapping[
 @cache
 def _configured(name: str) -> tuple[Catalog, Mapping[str, str]]:
     """With its own properties, and those that its server gives."""
-    catalog = opened(name, dict(Config().get_catalog_config(name) or {}))
+    known = Config()
+    # A variable's name has no "-": pyiceberg reads MY_LAKE as the catalog my-lake.
+    found = known.get_catalog_config(name) or known.get_catalog_config(name.replace("_", "-"))
+    catalog = opened(name, dict(found or {}))
     return catalog, catalog.properties
 
 
