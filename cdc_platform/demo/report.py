@@ -76,7 +76,8 @@ class Report:
     def render(self) -> Table:
         table = Table(
             title="The lake against the source, at a cluster time",
-            caption="lag: seconds from the source's commit to the changelog's, p95" + (f"\n{self.closing}" if self.closing else ""),
+            caption="lag: seconds from the source's commit to the changelog's, p95"
+            + (f"\n{self.closing}" if self.closing else ""),
             box=SIMPLE_HEAD,
             padding=(0, 1),
             collapse_padding=True,

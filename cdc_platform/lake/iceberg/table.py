@@ -6,7 +6,8 @@ Invariants (measured on pyiceberg 0.12; the contract suite pins them)
 - Offsets and positions are a table property, set with each commit and only together with a snapshot: a
   compaction keeps it, an expiry of snapshots too, and only a snapshot is refused when another one came first.
   The snapshot's summary repeats them: where the two differ, somebody has moved the table back.
-- The columns, the rows and the offsets of a commit are one commit of the catalog.
+- The columns, the rows and the offsets of a commit are one commit of the catalog. What the table remembers of
+  its past is bounded with it (``past``).
 - Any error but a refusal leaves the outcome unknown: the next one to load the table sees what became of it.
 """
 
@@ -41,6 +42,7 @@ from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
 from cdc_platform.lake.iceberg.order import declared
+from cdc_platform.lake.iceberg.past import REMEMBERED, forgetting
 from cdc_platform.lake.iceberg.properties import (
     OFFSETS,
     PARTITIONS,
@@ -66,13 +68,16 @@ class IcebergLakeTable:
         identifier: tuple[str, ...],
         kind: Contents,
         partition_by: Sequence[str] = (),
+        remembered: int = 0,
     ) -> None:
         """``catalog``: opens it, or gives it if it is open. ``partition_by``: columns of METADATA to
-        partition a table by that is made; one that is there must be partitioned so already."""
+        partition a table by that is made; one that is there must be partitioned so already. ``remembered``:
+        snapshots that stay, at least; 0 for what suits the kind."""
         self._catalog = catalog
         self._identifier = identifier
         self._kind = kind
         self._partition_by = list(partition_by)
+        self._remembered = remembered or REMEMBERED[kind]
 
     @property
     def uri(self) -> str:
@@ -205,6 +210,7 @@ class IcebergLakeTable:
         arrow = stored(rows)
         with (
             self._answering(f"did not confirm the commit of {describe(advance)}"),
+            forgetting(opened.table, opened.base.metadata, self._remembered),
             opened.table.transaction() as transaction,
         ):
             if rows.schema != handle.logical:
