@@ -18,7 +18,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import Any, Final
 
@@ -224,23 +224,33 @@ def s3_folder(url: str) -> S3Folder:
     return S3Folder(found["bucket"], (found["prefix"] or "").strip("/"))
 
 
+_MAKING: Final = Lock()
+
+
+@cache
+def _maker() -> botocore.session.Session:
+    """It reads S3's description once, which takes a tenth of a second. Not thread-safe."""
+    return botocore.session.Session()
+
+
 @lru_cache(maxsize=8)
 def client(access: S3Access, answer_s: float | None = None) -> Any:
     """boto3's, for one access. Thread-safe, and kept with its connections."""
-    return botocore.session.Session().create_client(
-        "s3",
-        region_name=access.region,
-        endpoint_url=access.endpoint or None,
-        aws_access_key_id=access.key_id,
-        aws_secret_access_key=access.secret,
-        aws_session_token=access.token or None,
-        config=Config(
-            connect_timeout=CONNECT_S,
-            read_timeout=answer_s or access.answer_s,
-            retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-            s3={"addressing_style": "path" if access.endpoint else "auto"},
-            # Other stores than Amazon's do not know the checksums that are sent unasked since 2025.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+    with _MAKING:
+        return _maker().create_client(
+            "s3",
+            region_name=access.region,
+            endpoint_url=access.endpoint or None,
+            aws_access_key_id=access.key_id,
+            aws_secret_access_key=access.secret,
+            aws_session_token=access.token or None,
+            config=Config(
+                connect_timeout=CONNECT_S,
+                read_timeout=answer_s or access.answer_s,
+                retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+                s3={"addressing_style": "path" if access.endpoint else "auto"},
+                # Other stores than Amazon's do not know the checksums that are sent unasked since 2025.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )

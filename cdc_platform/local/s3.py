@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
@@ -60,14 +61,7 @@ class S3Server:
 
     def client(self) -> Any:
         """boto3's."""
-        return botocore.session.Session().create_client(
-            "s3",
-            region_name=REGION,
-            endpoint_url=self.endpoint,
-            aws_access_key_id=ANY,
-            aws_secret_access_key=ANY,
-            config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}),
-        )
+        return _client(self.endpoint)
 
     def make_bucket(self, name: str) -> None:
         """Does nothing if it is there."""
@@ -79,6 +73,20 @@ class S3Server:
             self.client().list_buckets()
         except (BotoCoreError, ClientError) as error:
             raise NotReadyError(str(error)) from error
+
+
+@cache
+def _client(endpoint: str) -> Any:
+    return botocore.session.Session().create_client(
+        "s3",
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id=ANY,
+        aws_secret_access_key=ANY,
+        config=Config(
+            connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=20
+        ),
+    )
 
 
 @contextmanager

@@ -122,10 +122,17 @@ def assert_once(log: MemoryLog, tables: Tables) -> None:
     assert dict(state.select(KEY, "n").rows()) == expected
 
 
-@pytest.mark.parametrize("at", [Kind.CHANGELOG, Kind.CURRENT])
 @pytest.mark.parametrize(
-    "fault",
-    [name if name.startswith("lost") else pytest.param(name, marks=pytest.mark.matrix) for name in FAULTS],
+    ("fault", "at"),
+    [
+        ("lost", Kind.CHANGELOG),
+        ("lost as 500", Kind.CURRENT),
+        *(
+            pytest.param(name, kind, marks=pytest.mark.matrix)
+            for name in FAULTS
+            for kind in (Kind.CHANGELOG, Kind.CURRENT)
+        ),
+    ],
 )
 def test_what_befalls_a_commit_leaves_every_row_there_once(
     between: Network, through: S3Folder, bucket: S3Folder, fault: str, at: Kind
@@ -249,7 +256,7 @@ def test_whatever_befalls_any_request_leaves_every_row_there_once(
     assert_once(log, tables(bucket))
 
 
-@pytest.mark.parametrize("stored", ["delta", "iceberg"])
+@pytest.mark.parametrize("stored", ["delta", pytest.param("iceberg", marks=pytest.mark.matrix)])
 def test_a_file_that_the_store_does_not_hand_out_is_not_called_damaged(
     between: Network, through: S3Folder, tmp_path: Path, stored: str
 ) -> None:

@@ -37,7 +37,12 @@ def settings(
     return Settings(state_dir=tmp_path / "state")
 
 
-@pytest.fixture(params=FORMATS)
+# Pairs of formats and properties; all of them: make test-matrix.
+ONLY_DELTA = [Format.DELTA, pytest.param(Format.ICEBERG, marks=pytest.mark.matrix)]
+ONLY_ICEBERG = [Format.ICEBERG, pytest.param(Format.DELTA, marks=pytest.mark.matrix)]
+
+
+@pytest.fixture
 def lake(request: pytest.FixtureRequest, settings: Settings) -> Lake:
     return lake_of(settings, request.param)
 
@@ -86,6 +91,7 @@ def test_nothing_is_asked_before_the_first_table_is_needed(
         table.open(STREAM)
 
 
+@pytest.mark.parametrize("lake", ONLY_ICEBERG, indirect=True)
 def test_upkeep_changes_files_and_no_row(lake: Lake, settings: Settings, s3_server: S3Server) -> None:
     table = lake.table(NAME, Kind.CURRENT)
     for n in range(6):
@@ -103,6 +109,7 @@ def test_upkeep_changes_files_and_no_row(lake: Lake, settings: Settings, s3_serv
     assert table.rows().select(pl.len()).collect().item() == 6
 
 
+@pytest.mark.parametrize("lake", ONLY_DELTA, indirect=True)
 def test_the_past_is_told_and_what_is_missing_of_it(
     lake: Lake, settings: Settings, s3_server: S3Server
 ) -> None:
@@ -125,7 +132,7 @@ def test_the_past_is_told_and_what_is_missing_of_it(
         list(history.changes(first.version, last.version, [KEY, "n"]))
 
 
-@pytest.mark.parametrize("stored", FORMATS)
+@pytest.mark.parametrize("stored", ONLY_DELTA)
 def test_a_partitioned_table_of_any_name_is_found_again(settings: Settings, stored: Format) -> None:
     table = lake_of(settings, stored).table(
         ("shop", "Or-ders.of_2"), Kind.CHANGELOG, [INGESTED_ON, OPERATION]
@@ -138,6 +145,7 @@ def test_a_partitioned_table_of_any_name_is_found_again(settings: Settings, stor
 
 
 @pytest.mark.matrix
+@pytest.mark.parametrize("lake", FORMATS, indirect=True)
 @pytest.mark.parametrize("seed", range(6))
 def test_the_invariants_hold_in_s3(lake: Lake, seed: int) -> None:
     def in_s3(name: str) -> LakeTable:

@@ -30,6 +30,7 @@ def speaking() -> None:
     print("said to stderr", file=sys.stderr)
 
 
+@pytest.mark.matrix
 def test_what_a_run_prints_is_in_the_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(tmp_path, random.SystemRandom()) as server:
         bucket = f"logs-{uuid.uuid4().hex}"
