@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -196,7 +197,8 @@ def test_a_table_whose_creation_was_not_answered_is_made_once(
     table = changelog(catalog)
     passes = [Fault(0, applied=1)] * request_number
     before.fail("POST", *passes, Fault(500, applied=applied, body=ERROR))
-    with pytest.raises(Transient):
+    known = request_number == 0 and applied  # it is looked for whether the namespace is there
+    with nullcontext() if known else pytest.raises(Transient):
         table.open(STREAM)
     write(table, table.open(STREAM), 0)
     whole(table, rest_catalog, 2)

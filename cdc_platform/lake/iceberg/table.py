@@ -25,6 +25,7 @@ from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
     NoSuchTableError,
+    ServerError,
     TableAlreadyExistsError,
 )
 from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -155,9 +156,8 @@ class IcebergLakeTable:
         columns = DEAD_LETTERS if self._kind == "dead_letters" else METADATA
         schema = documented(stored(pl.DataFrame(schema=columns)).schema)
         properties = made_for(stream)
+        self._make_namespace()
         # Of two creators at once one is refused: by the catalog, or by the database below it.
-        with suppress(NamespaceAlreadyExistsError, IntegrityError):
-            self._catalog().create_namespace_if_not_exists(self._identifier[:-1])
         with (
             suppress(TableAlreadyExistsError, CommitFailedException, IntegrityError),
             self._catalog().create_table_transaction(
@@ -171,6 +171,15 @@ class IcebergLakeTable:
             for name in declared(self._kind):
                 order.asc(name, IdentityTransform())
         return self._catalog().load_table(self._identifier)
+
+    def _make_namespace(self) -> None:
+        namespace = self._identifier[:-1]
+        try:
+            self._catalog().create_namespace_if_not_exists(namespace)
+        except (NamespaceAlreadyExistsError, IntegrityError, ServerError):
+            # Who comes second is refused; the reference REST catalog calls that an error of its own.
+            if not self._catalog().namespace_exists(namespace):
+                raise
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
         columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), _without_past(table)
