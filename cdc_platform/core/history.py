@@ -66,6 +66,11 @@ class History(Protocol):
     @property
     def uri(self) -> str: ...
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the table forgets its past by itself as it is written, and not by somebody's clean-up."""
+        ...
+
     def identity(self) -> str:
         """Of this very table: one made anew at the same place has another."""
         ...

@@ -21,7 +21,7 @@ from cdc_platform.verify.feed import windows
 from cdc_platform.verify.finding import Fact, Part, failed, passed
 from cdc_platform.verify.notes import Extent
 from cdc_platform.verify.stretch import Stretch, stretch
-from cdc_platform.verify.verdict import SHOWN_KEYS
+from cdc_platform.verify.verdict import SHOWN_KEYS, Unprovable
 
 WRAP: Final = 1 << 64
 
@@ -48,7 +48,12 @@ def extent(changelog: Opened) -> Sums:
 
 def only_appended(changelog: Opened, now: Sums, history: History, note: Extent | None) -> Part:
     """Raises Unprovable and Forgotten where the past is not known."""
-    way = stretch(changelog, history, note)
+    try:
+        way = stretch(changelog, history, note)
+    except Unprovable as error:
+        if note is None or note.identity != history.identity() or not history.bounded:
+            raise
+        return _still_there(changelog, now, note, error)
     if isinstance(way, Part):
         return way
     feed = _Feed(dict(note.partitions) if way.note and note else {})
@@ -71,6 +76,29 @@ def only_appended(changelog: Opened, now: Sums, history: History, note: Extent |
         f"The changelog was only appended to {way}: {feed.rows:,} rows, each within the offsets its commit "
         f"names.{way.remark}",
         *facts,
+    )
+
+
+def _still_there(changelog: Opened, now: Sums, note: Extent, unknown: Unprovable) -> Part:
+    """Of a changelog that forgets its past: are the rows there that the last check saw?
+
+    Offsets only grow, so they are those with the smallest offsets. Rows that a replay has put in among them
+    cannot be told from others: then nothing is concluded, and ``unknown`` is raised.
+    """
+    for partition, (rows, total) in note.partitions.items():
+        offsets = changelog.rows().filter(pl.col(PARTITION) == partition).select(OFFSET)
+        first = offsets.sort(OFFSET).head(rows).select(rows=pl.len(), sum=pl.col(OFFSET).sum()).collect()
+        found, summed = first.row(0)
+        if (found, summed % WRAP) != (rows, total):
+            raise unknown
+    before = sum(rows for rows, _ in note.partitions.values())
+    appended = sum(rows for rows, _ in now.values()) - before
+    taken = f"{note.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    return passed(
+        f"The {before:,} rows of the changelog that were verified on {taken} are there, and {appended:,} came "
+        "after them; which commits brought those it does not remember.",
+        Fact("changelog_version", changelog.handle.version),
+        Fact("appended", appended),
     )
 
 

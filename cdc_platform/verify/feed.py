@@ -28,8 +28,8 @@ from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.finding import Fact, Part, failed, passed
 from cdc_platform.verify.images import digests_of, image_digests
 from cdc_platform.verify.notes import Anchor
-from cdc_platform.verify.stretch import Stretch, stretch
-from cdc_platform.verify.verdict import SHOWN_KEYS
+from cdc_platform.verify.stretch import Stretch, remembered, stretch
+from cdc_platform.verify.verdict import SHOWN_KEYS, Unprovable
 
 WINDOW_ROWS: Final = 200_000
 """Changes read in one go, by what the commits say they wrote; more only if one commit has more."""
@@ -56,10 +56,16 @@ def feed_leads_here(current: Opened, state: BucketDigest, history: History, note
     """``state``: digest of the table as it is. Raises Unprovable and Forgotten where the past is not
     known.
     """
-    way = stretch(current, history, note)
+    try:
+        way = stretch(current, history, note)
+        start = note.digest() if note and isinstance(way, Stretch) and way.note else BucketDigest()
+    except Unprovable as error:
+        way = remembered(current, history, error)
+        start = BucketDigest()
+        start.add(image_digests(history.rows(way.after)))
     if isinstance(way, Part):
         return way
-    replayed = replay(history, way.commits, note.digest() if way.note and note else BucketDigest(), way.after)
+    replayed = replay(history, way.commits, start, way.after)
     facts = (
         Fact("anchor_version", way.after),
         Fact("current_version", way.upto),

@@ -42,9 +42,11 @@ class Stretch:
     upto: int
     commits: tuple[Commit, ...]
     note: Anchor | Extent | None
+    begun: str = "when it was made"
 
     def __str__(self) -> str:
-        begun = f"verified on {self.note.taken_at:%Y-%m-%d %H:%M:%S} UTC" if self.note else "when it was made"
+        note = self.note
+        begun = f"verified on {note.taken_at:%Y-%m-%d %H:%M:%S} UTC" if note else self.begun
         return f"from version {self.after}, {begun}, to version {self.upto}"
 
     @property
@@ -101,6 +103,18 @@ def stretch(opened: Opened, history: History, note: Anchor | Extent | None) -> S
     if known is None and sum(commit.applied or 0 for commit in commits) > FIRST_ROWS:
         raise _first(history, upto, "the changes since it was made are too many for a first look")
     return Stretch(after, upto, commits, known)
+
+
+def remembered(opened: Opened, history: History, unknown: Unprovable) -> Stretch:
+    """What a table that forgets by itself still knows of its past, from the oldest version that it remembers.
+
+    Raises ``unknown`` if that is no gapless past, either.
+    """
+    upto = opened.handle.version
+    commits = history.commits(0, upto) if history.bounded else ()
+    if not commits or missing_versions(commits, commits[0].version, upto):
+        raise unknown
+    return Stretch(commits[0].version, upto, commits[1:], None, "the oldest that is remembered")
 
 
 def missing_versions(commits: Sequence[Commit], after: int, upto: int) -> tuple[int, ...]:

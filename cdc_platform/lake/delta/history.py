@@ -45,6 +45,10 @@ class DeltaHistory:
     def uri(self) -> str:
         return str(self._place)
 
+    @property
+    def bounded(self) -> bool:
+        return False
+
     def identity(self) -> str:
         return str(self._table().metadata().id)
 

@@ -57,6 +57,10 @@ class IcebergHistory:
     def uri(self) -> str:
         return f"iceberg:{'.'.join(self._identifier)}"
 
+    @property
+    def bounded(self) -> bool:
+        return True
+
     def identity(self) -> str:
         return str(self._table().metadata.table_uuid)
 
