@@ -95,8 +95,8 @@ def _still_there(changelog: Opened, now: Sums, note: Extent, unknown: Unprovable
     appended = sum(rows for rows, _ in now.values()) - before
     taken = f"{note.taken_at:%Y-%m-%d %H:%M:%S} UTC"
     return passed(
-        f"The {before:,} rows of the changelog that were verified on {taken} are there, and {appended:,} came "
-        "after them; which commits brought those it does not remember.",
+        f"The {before:,} rows of the changelog that were verified on {taken} are there, and {appended:,} "
+        "came after them; which commits brought those it does not remember.",
         Fact("changelog_version", changelog.handle.version),
         Fact("appended", appended),
     )
