@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ import pyarrow as pa
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.ports import Lake, LakeTable
-from cdc_platform.lake.delta.lake import DeltaLake
-from cdc_platform.lake.iceberg.catalog import embedded
-from cdc_platform.lake.iceberg.lake import IcebergLake
+from cdc_platform.core.settings import Settings
+from cdc_platform.platform import lake_of
 from cdc_platform.replicate import Replica, replicate
 from tests.corpus.rows import CORPUS
 from tests.replicate.events import created, deleted, updated
 from tests.replicate.memory_log import MemoryLog, Visible
-from tests.replicate.shop import now, replica, rows
+from tests.replicate.shop import replica, rows
 
 SOURCE = "shop"
 RECORDED = ("deep", "edges", "names", "update")
@@ -83,8 +81,8 @@ class Written:
 
 
 def write(root: Path) -> Written:
-    lakes: tuple[Lake, ...] = (DeltaLake(root), IcebergLake(partial(embedded, root), now))
-    made = Written(root, {lake.format: lake for lake in lakes})
+    settings = Settings(lake_root=root, state_dir=root / "state")
+    made = Written(root, {form: lake_of(settings, form) for form in Format})
     log = MemoryLog()
     _replicated(made, log, ORDERS, [[(n % 3, each) for n, each in _by_key(events)] for events in ROUNDS])
     for name in RECORDED:
