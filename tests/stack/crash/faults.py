@@ -55,8 +55,8 @@ class Splitting(Through):
         info: Mapping[str, str],
         positions: Positions = NOWHERE,
     ) -> Handle:
-        del advance  # would be committed next
-        super().append(handle, rows, {}, info, positions)
+        del advance, positions  # would be committed next
+        super().append(handle, rows, {}, info)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")
 
