@@ -20,6 +20,7 @@ from cdc_platform.core.history import Commit, History
 from cdc_platform.core.offsets import Range
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.finding import Fact, Part, failed, passed, unknown
+from cdc_platform.verify.stretch import gapless
 from cdc_platform.verify.verdict import SHOWN_KEYS, Cause
 
 LAST_COMMITS: Final = 10_000
@@ -50,11 +51,7 @@ def commits_are_whole(changelog: Opened, history: History) -> Part:
 
 def _newest(history: History, version: int) -> Sequence[Commit]:
     """The newest commits of which none is missing in between, oldest first."""
-    commits = history.commits(max(-1, version - LAST_COMMITS), version)
-    first = next(
-        (n for n in range(len(commits) - 1, 0, -1) if commits[n].version != commits[n - 1].version + 1), 0
-    )
-    return commits[first:]
+    return gapless(history.commits(max(-1, version - LAST_COMMITS), version))
 
 
 def _short(changelog: Opened, commits: Sequence[Commit]) -> list[str]:

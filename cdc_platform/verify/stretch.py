@@ -111,10 +111,18 @@ def remembered(opened: Opened, history: History, unknown: Unprovable) -> Stretch
     Raises ``unknown`` if that is no gapless past, either.
     """
     upto = opened.handle.version
-    commits = history.commits(0, upto) if history.bounded else ()
-    if not commits or missing_versions(commits, commits[0].version, upto):
+    commits = gapless(history.commits(0, upto)) if history.bounded else ()
+    if not commits or commits[-1].version != upto:
         raise unknown
-    return Stretch(commits[0].version, upto, commits[1:], None, "the oldest that is remembered")
+    return Stretch(commits[0].version, upto, commits[1:], None, "from which on all are remembered")
+
+
+def gapless(commits: Sequence[Commit]) -> tuple[Commit, ...]:
+    """The newest of them among which no version is missing."""
+    first = next(
+        (n for n in range(len(commits) - 1, 0, -1) if commits[n].version != commits[n - 1].version + 1), 0
+    )
+    return tuple(commits[first:])
 
 
 def missing_versions(commits: Sequence[Commit], after: int, upto: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
-from cdc_platform.lake.iceberg.upkeep import compact, expire, remove_orphans, thin
+from cdc_platform.lake.iceberg.upkeep import compact, expire, remove_orphans
 from tests.lake.contract import add, apply, content, keys
 from tests.lake.rows import STREAM, fitted, row
 
@@ -182,22 +182,3 @@ def test_a_commit_keeps_the_snapshots_before_it(catalog: SqlCatalog) -> None:
     assert len(metadata.snapshot_log) == 4
     assert metadata.metadata_log
     assert len(handle.schema) == len(table.open(STREAM).schema)
-
-
-def test_of_many_snapshots_the_newest_stay_and_one_for_each_stretch_before(
-    catalog: SqlCatalog, tmp_path: Path
-) -> None:
-    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
-    for n in range(8):
-        apply(table, [row(0, n, "k", UPDATE, v=n)], {0: Range(n, n + 1)})
-    whole_day = timedelta(days=2000)
-    assert thin(catalog, NAME, recent=8, apart=whole_day) == 0
-    assert thin(catalog, NAME, recent=3, apart=whole_day) > 4
-    left = catalog.load_table(NAME).metadata.snapshots
-    assert sorted(each.sequence_number or 0 for each in left) == [5, 6, 7, 8]
-    assert content(table)["v"].to_list() == [7]
-    assert table.open(STREAM).offsets == {0: 8}
-    assert len(files(tmp_path)) == 4
-    assert thin(catalog, NAME, recent=3, apart=whole_day) == 0
-    apply(table, [row(0, 8, "k", UPDATE, v=8)], {0: Range(8, 9)})
-    assert content(table)["v"].to_list() == [8]

@@ -80,7 +80,7 @@ def test_what_is_remembered_is_followed_and_what_was_verified_is_still_there(sho
     shop.live(4 * REMEMBERED)
     found = shop.integrity()
     assert found.verdict is Verdict.PASS, found.text
-    assert "the oldest that is remembered" in found.text
+    assert "from which on all are remembered" in found.text
     assert "20 rows of the changelog that were verified" in found.text
 
 

@@ -14,7 +14,7 @@ from cdc_platform.core.ports import TableName
 from cdc_platform.lake.iceberg.failures import UNREACHABLE, told
 from cdc_platform.lake.iceberg.history import IcebergHistory
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
-from cdc_platform.lake.iceberg.upkeep import compact, expire, remove_orphans, thin
+from cdc_platform.lake.iceberg.upkeep import compact, expire, remove_orphans
 
 _REMEDY: Final = "check that it runs; the tables are whole, and are filled again when it answers"
 
@@ -48,9 +48,7 @@ class IcebergLake:
         return IcebergHistory(self.catalog, name)
 
     def compact(self, name: TableName) -> Compacted:
-        done = compact(self.catalog(), name)
-        thin(self.catalog(), name)
-        return done
+        return compact(self.catalog(), name)
 
     def clean(self, name: TableName, hours: float) -> int:
         before = self.now() - timedelta(hours=hours)

@@ -4,8 +4,8 @@ Every commit reads and writes the table's metadata, with all its snapshots: abou
 each (pyiceberg 0.12). A table that gets a commit a second would have 600,000 of them in a week.
 
 Invariants
-- A commit that finds more than twice as many snapshots as are remembered forgets the oldest, so that a commit
-  costs the same however long the table has been written.
+- Some newest snapshots stay, and of those before them the last of each hour. A commit that finds as many
+  others forgets them, so that a commit costs the same however long the table has been written.
 - The newest snapshot is never forgotten, nor one that has a name. Rows and offsets do not change.
 - Files are not removed here: those that no snapshot needs any more go with the next clean-up, once they are
   old (``upkeep.remove_orphans``), so that a reader who has begun with one can end.
@@ -28,6 +28,9 @@ from cdc_platform.core.model import Contents, Kind
 REMEMBERED: Final[Mapping[Contents, int]] = {Kind.CHANGELOG: 300, Kind.CURRENT: 1_000, "dead_letters": 100}
 """Newest snapshots that stay, at least: five minutes of a changelog that gets one a second, three hours of a
 current table that gets one every 10 s. Of a changelog no more is needed: its rows tell when they came."""
+
+APART_MS: Final = 3_600_000
+"""Milliseconds of which one snapshot stays of those before them: a week has 168."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,10 @@ def forgetting(table: Table, base: TableMetadata, remembered: int) -> Iterator[N
 
 
 def forgotten(metadata: TableMetadata, remembered: int) -> tuple[int, ...]:
-    """The snapshots that the next commit forgets; none as long as there are not too many."""
-    if len(metadata.snapshots) <= 2 * remembered:
-        return ()
+    """The snapshots that the next commit forgets; none until they are as many as are remembered."""
     named = {ref.snapshot_id for ref in metadata.refs.values()}
     aged = sorted(metadata.snapshots, key=lambda each: each.sequence_number or 0)[:-remembered]
-    return tuple(each.snapshot_id for each in aged if each.snapshot_id not in named)
+    last = {each.timestamp_ms // APART_MS: each.snapshot_id for each in aged}
+    kept = named.union(last.values())
+    old = tuple(each.snapshot_id for each in aged if each.snapshot_id not in kept)
+    return old if len(old) >= remembered else ()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -36,11 +36,6 @@ from cdc_platform.lake.iceberg.failures import OVERTAKEN, answering
 from cdc_platform.lake.iceberg.files import kept, memory_bytes, written
 
 Identifier = tuple[str, ...]
-
-RECENT: Final = 1_000
-APART: Final = timedelta(minutes=10)
-"""So many snapshots stay as they are; of those before them, one for each so long. A week of commits, one a
-second, is then 2,000 snapshots, not 600,000."""
 
 COMPACTION: Final = {"cdc.upkeep": "compaction"}
 """In the summary of a compaction's snapshot: it is the platform's, and changes no row."""
@@ -79,22 +74,6 @@ def expire(catalog: Catalog, identifier: Identifier, before: datetime) -> int:
     with _answering(identifier):
         table = catalog.load_table(identifier)
         return _forget(catalog, table, _followed(table.metadata, before))
-
-
-def thin(catalog: Catalog, identifier: Identifier, recent: int = RECENT, apart: timedelta = APART) -> int:
-    """Of the snapshots before the ``recent`` newest ones keep the last of each stretch of time, and remove
-    the files that only the others refer to; returns how many. Raises as ``compact``.
-
-    Every commit reads and writes the metadata with all snapshots in it: 0.7 KB and 0.1 ms each.
-    """
-    with _answering(identifier):
-        table = catalog.load_table(identifier)
-        made = sorted(table.metadata.snapshots, key=lambda each: each.sequence_number or 0)
-        before = made[:-recent]
-        stretch = apart.total_seconds() * 1000
-        last = {each.timestamp_ms // stretch: each.snapshot_id for each in before}
-        kept = {*last.values(), *(ref.snapshot_id for ref in table.metadata.refs.values())}
-        return _forget(catalog, table, [each for each in before if each.snapshot_id not in kept])
 
 
 def _forget(catalog: Catalog, table: Table, old: Sequence[Snapshot]) -> int:
