@@ -23,7 +23,7 @@ from enum import Enum, auto
 from threading import Event, Thread
 from types import TracebackType
 
-from cdc_platform.core.errors import CdcError, Terminal
+from cdc_platform.core.errors import CdcError, Terminal, Transient
 from cdc_platform.core.model import Format, Kind, Receipt, Target
 from cdc_platform.core.ports import Log
 from cdc_platform.replicate.appending import Carried, append_changes
@@ -266,6 +266,11 @@ def _named(error: BaseException) -> CdcError:
     """An error without a remedy is a defect of ours; it still stops its own table only."""
     if isinstance(error, CdcError):
         return error
+    if isinstance(error, OSError):
+        return Transient(
+            f"the lake could not be read: {error}",
+            remedy="check the disk, or the store and the network; nothing is lost, the next run goes on",
+        ).with_traceback(error.__traceback__)
     return Terminal(
         f"{type(error).__name__}: {error}", remedy="this is a defect: please report it with the run's log"
     ).with_traceback(error.__traceback__)

@@ -44,7 +44,7 @@ class Replica:
         default_factory=lambda: Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.05, max=5),
-            retry=retry_if_exception_type(Transient),
+            retry=retry_if_exception_type((Transient, OSError)),  # rows are read when they are collected
             reraise=True,
         )
     )

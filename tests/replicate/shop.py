@@ -47,7 +47,7 @@ def replica(
         retrying=Retrying(
             stop=stop_after_attempt(attempts),
             wait=wait_none(),
-            retry=retry_if_exception_type(Transient),
+            retry=retry_if_exception_type((Transient, OSError)),
             reraise=True,
         ),
     )

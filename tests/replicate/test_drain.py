@@ -282,6 +282,23 @@ def test_a_panic_in_a_worker_is_a_failure_of_its_table(
     assert [whole(each, log) for each in replicas[1:]] == [True, True]
 
 
+def test_a_store_that_cannot_be_read_is_trouble_that_passes(log: WatchedLog) -> None:
+    fill(log)
+    broken = [OSError("connection reset")] * 5
+
+    def fail() -> None:
+        if broken:
+            raise broken.pop()
+
+    first = log.topics[NAMES[0]].stream
+    table = replica(first, current=WrittenThrough("memory://x", fail), **QUICK)
+    [failure] = failures(all_of([table], log)).values()
+    assert isinstance(failure, Transient)
+    assert "connection reset" in str(failure)
+    assert failures(all_of([table], log)) == {}
+    assert whole(table, log)
+
+
 @pytest.mark.parametrize(
     ("error", "raised"),
     [(Transient("no broker", remedy="x"), Transient), (KeyError("x"), Terminal), (Panic("p"), Terminal)],
