@@ -18,9 +18,8 @@ import polars as pl
 import pytest
 
 from cdc_platform.connect.client import ConnectClient
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind
 from cdc_platform.local.stack import Stack
-from cdc_platform.platform import letters_table
 from cdc_platform.replicate import Failure
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import Mongo
@@ -53,9 +52,9 @@ def poison(shopping: Shopping, stack: Stack) -> Poison:
     return poison
 
 
-@pytest.fixture
-def lake(shopping: Shopping, tmp_path: Path) -> Lake:
-    return shopping.lake(tmp_path, PATIENT)
+@pytest.fixture(params=[Format.DELTA, pytest.param(Format.ICEBERG, marks=pytest.mark.matrix)])
+def lake(shopping: Shopping, tmp_path: Path, request: pytest.FixtureRequest) -> Lake:
+    return shopping.lake(tmp_path, PATIENT).declared(formats=(request.param,))
 
 
 @pytest.fixture
@@ -65,9 +64,9 @@ def processes(lake: Lake, tmp_path: Path) -> Iterator[Children]:
 
 
 def letters(lake: Lake) -> pl.DataFrame:
-    """Place, revision and state of every row of the table of letters, read by polars alone."""
-    path = letters_table(lake.settings, lake.source, TABLE).uri
-    rows = pl.scan_delta(path).select("_kafka_partition", "_kafka_offset", "revision", "state").collect()
+    """Place, revision and state of every row of the table of letters, by its format's own reader."""
+    table = files(lake, TABLE, "dead_letters", *lake.source.formats)
+    rows = table.rows().select("_kafka_partition", "_kafka_offset", "revision", "state").collect()
     return rows.rename({"_kafka_partition": "partition", "_kafka_offset": "offset"})
 
 
@@ -90,10 +89,10 @@ def assert_whole(lake: Lake, poison: Poison, *, repaired: bool = False) -> None:
     expected = oracle.delivered(lake.settings.kafka_bootstrap, topic)
     without = pl.DataFrame(sorted(bad - mended), schema=oracle.OFFSETS, orient="row")
     expected = expected.join(without, on=["partition", "offset"], how="anti")
-    found = oracle.held(files(lake, TABLE, Kind.CHANGELOG))
+    found = oracle.held(files(lake, TABLE, Kind.CHANGELOG, *lake.source.formats))
     assert not (differing := oracle.difference(expected, found)), str(differing)
     for kind in Kind:
-        assert not oracle.steps_back(files(lake, TABLE, kind))
+        assert not oracle.steps_back(files(lake, TABLE, kind, *lake.source.formats))
     result = lake.prove(TABLE)
     assert (result.verdict, result.differing) == (Verdict.FAIL, ()), result.text
     assert f"{len(bad - mended)} dead letters" in result.text

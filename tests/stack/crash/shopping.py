@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.model import Format, Kind, Limits, Target
+from cdc_platform.core.model import Contents, Format, Kind, Limits, Target
 from cdc_platform.core.source import Source
 from cdc_platform.demo.shop import SHARES, Shop
 from cdc_platform.kafka.log import KafkaLog
@@ -138,7 +138,7 @@ def captured(stack: Stack, mongo: Mongo, connect: ConnectClient, seed: int, root
         mongo.drop_database(name)
 
 
-def files(lake: Lake, collection: str, kind: Kind, stored: Format = Format.DELTA) -> TableFiles:
+def files(lake: Lake, collection: str, kind: Contents, stored: Format = Format.DELTA) -> TableFiles:
     """A lake table as it lies on disk."""
     root, (namespace, name) = lake.settings.lake_root, table_name(lake.source, collection, kind)
     match stored:
