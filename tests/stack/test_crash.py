@@ -34,9 +34,14 @@ from tests.stack.lake import Lake
 pytestmark = pytest.mark.stack
 
 POINTS = (
-    "after_read",
-    *(f"{moment}_commit:{kind}" for kind in Kind for moment in ("before", "after")),
-    *(f"before_event:{kind}" for kind in Kind),
+    "before_commit:changelog",
+    "after_commit:changelog",
+    "after_commit:current",
+    "before_event:changelog",
+    *(
+        pytest.param(point, marks=pytest.mark.matrix)
+        for point in ("after_read", "before_commit:current", "before_event:current")
+    ),
 )
 PAIRS = [
     (Kind.CHANGELOG, Format.ICEBERG),
@@ -44,7 +49,7 @@ PAIRS = [
     pytest.param(Kind.CHANGELOG, Format.DELTA, marks=pytest.mark.matrix),
     pytest.param(Kind.CURRENT, Format.ICEBERG, marks=pytest.mark.matrix),
 ]
-KILLS = int(os.environ.get("CDC_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("CDC_TEST_KILLS", "5"))
 SEED = int(os.environ.get("CDC_TEST_SEED", "20240229"))
 RATE = 500
 """Changes a second."""
