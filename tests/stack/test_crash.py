@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -144,15 +146,31 @@ def send_at_new_file(writer: Child, table: TableFiles, sent: signal.Signals) -> 
             return
 
 
+def holds_catalog(lake: Lake) -> bool:
+    """Whether a process was stopped just when it had the embedded catalog locked: nobody overtakes it then,
+    nothing is committed until it goes on or dies."""
+    with closing(sqlite3.connect(lake.settings.lake_root / "iceberg" / "catalog.db", timeout=1)) as catalog:
+        try:
+            catalog.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        catalog.rollback()
+    return False
+
+
 @pytest.fixture
 def overtaken(shopping: Shopping, lake: Lake, processes: Children) -> Callable[..., Child]:
     """Stops a writer at a point of its work, lets another one overtake it, and lets it go on to its end."""
 
     def zombie(point: str, *options: str) -> Child:
         processes.writer("--once").succeeded()
-        shopping.burst()
-        writer = processes.writer("--once", "--table", "orders", "--stop-at", point, *options)
-        writer.stopped()
+        for _ in range(10):
+            shopping.burst()
+            writer = processes.writer("--once", "--table", "orders", "--stop-at", point, *options)
+            writer.stopped()
+            if not holds_catalog(lake):
+                break
+            writer.kill()
         shopping.burst()
         winner = processes.writer("--once", "--table", "orders").succeeded()
         assert winner.commits()[Kind.CURRENT]
@@ -185,7 +203,7 @@ def test_a_stopped_writer_that_wakes_up_with_its_files_written_loses(
         zombie = processes.writer("--once", "--table", "orders")
         send_at_new_file(zombie, table, signal.SIGSTOP)
         zombie.stopped()
-        orphans = table.data_files() - table.committed_files()
+        orphans = set() if holds_catalog(lake) else table.data_files() - table.committed_files()
     assert zombie
     assert orphans, "no stop came between data files and commit"
     print(f"{kind}: {attempts} stops for {len(orphans)} files without a commit")
