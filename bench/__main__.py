@@ -155,7 +155,7 @@ def _targets(folder: Path, repetitions: int) -> list[Result]:
         ):
             seconds: dict[str, list[float]] = {"write": [], "read": []}
             for number in range(repetitions):
-                state = folder / f"{name} {number}".replace(" ", "-")
+                state = folder / f"{name} {number}".replace(",", "").replace(" ", "-")
                 root = f"s3://bench/{state.name}" if remote else str(state / "lake")
                 given = {**environment, "CDC_BENCH_SOURCE": f"bench{number}"}
                 for what, measured in seconds.items():
