@@ -11,7 +11,7 @@ from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.demo.report import TableReport, lag_fields
-from cdc_platform.platform import lake_of, lake_table, table_name
+from cdc_platform.platform import lake_table, place
 from cdc_platform.verify import lag
 
 SHOWN = 24
@@ -44,8 +44,8 @@ class DemoLake:
     def lags(self, target: Target) -> list[float]:
         """p95 of the newest changelog commits' lag, the oldest first."""
         version = self.table(target, Kind.CHANGELOG).snapshot()[0].version
-        name = table_name(self.source, target.table, Kind.CHANGELOG)
-        commits = lake_of(self.settings, target.format).history(name).commits(version - SHOWN, version)
+        changelog = place(self.settings, self.source, target.table, Kind.CHANGELOG, target.format)
+        commits = changelog.history.commits(version - SHOWN, version)
         return [commit.lag for commit in commits if commit.lag is not None]
 
     def report(

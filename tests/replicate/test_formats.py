@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -21,11 +20,10 @@ from cdc_platform.replicate.grouping import groups
 from cdc_platform.replicate.lane import Lane
 from tests.replicate.events import created, updated
 from tests.replicate.shop import WrittenThrough, keys, replica, rows
-from tests.replicate.test_drain import WatchedLog
+from tests.replicate.test_drain import PATIENCE, QUICK, WatchedLog, hurried, outcomes, wait_until
+from tests.replicate.test_drain import whole_changelog as caught_up
 
 TOPIC, OTHER = "shop.shop.orders", "shop.shop.people"
-QUICK: dict[str, Any] = {"changelog_age": 0.01, "current_age": 0.02}
-PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -49,34 +47,9 @@ def fill(log: WatchedLog, first: int, count: int, topic: str = TOPIC) -> None:
         log.write(topic, n % 3, created(n, v=n))
 
 
-def caught_up(each: Replica, log: WatchedLog) -> bool:
-    ends = log.ends([each.stream])[each.stream.topic]
-    return each.changelog.open(each.stream).offsets == ends
-
-
-def outcomes(drain: Drain) -> Iterator[Outcome]:
-    began = time.monotonic()
-    while drain.running:
-        assert time.monotonic() - began < PATIENCE, "the drain ends"
-        if outcome := drain.take(timeout=0.02):
-            yield outcome
-
-
 def drained(tables: list[Replica], log: WatchedLog) -> list[Outcome]:
     with Drain(tables, log, Until(caught_up=True)) as drain:
         return list(outcomes(drain))
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < PATIENCE
-        time.sleep(0.005)
-
-
-def hurried() -> float:
-    """A clock on which half a minute passes in a third of a second."""
-    return time.monotonic() * 100
 
 
 def waiting_for(event: Event) -> Callable[[], None]:

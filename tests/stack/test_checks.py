@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,14 @@ import pytest
 from bson import Int64
 from confluent_kafka.admin import AdminClient, NewTopic
 from deltalake import DeltaTable
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from cdc_platform.checking import verify
 from cdc_platform.cli.failures import Exit
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import connector_config
-from cdc_platform.core.errors import Conflict
 from cdc_platform.core.model import Format, Kind, Limits, Target
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.keeping_up import patiently
 from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import lake_of, lake_table, replicas, table_name
@@ -138,7 +137,7 @@ def test_all_checks_pass_while_writers_write_and_files_are_compacted(lake: Lake,
             assert not_passed(first[stored]) == []
             assert set(first[stored]) == ALL
             name = table_name(lake.source, "orders", Kind.CHANGELOG)
-            upkeep(partial(lake_of(lake.settings, stored).compact, name))
+            patiently(partial(lake_of(lake.settings, stored).compact, name))
         again = found_in(Format, lake)
     positions = {facts(again[stored][Check.CONTENT])["position"] for stored in Format}
     assert len(positions) == 1, "both are proven at one time: they equal each other"
@@ -153,11 +152,6 @@ def test_all_checks_pass_while_writers_write_and_files_are_compacted(lake: Lake,
 def is_there(lake: Lake, stored: Format) -> bool:
     tables = [lake_table(lake.settings, lake.source, "orders", kind, stored) for kind in Kind]
     return all(table.exists() and table.snapshot()[1] > 20 for table in tables)
-
-
-def upkeep(work: Callable[[], object]) -> None:
-    """Writers are in the way now and then."""
-    Retrying(retry=retry_if_exception_type(Conflict), stop=stop_after_attempt(20), reraise=True)(work)
 
 
 def test_damage_is_found_by_the_check_it_is_for_and_by_the_shell(
