@@ -11,12 +11,15 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cdc_platform.core.columns import KEY, UPDATE
 from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
+from cdc_platform.core.ports import StoredTable
 from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.delta.upkeep import compact, vacuum
 from cdc_platform.replicate import Drain, Failure, Outcome, Replica, Until
@@ -37,7 +40,8 @@ def tables_are_refused_and_go_on(folder: Path, kind: Kind) -> list[str]:
     told = []
     for room in (0, BLOCK, size // 2, size - BLOCK, *last_blocks(size, kind)):
         fill(filler, room)
-        told += refused(table)
+        told += refused(table, partial(write, table))
+        assert_log_is_whole(table)
         filler.unlink()
         vacuum(path, retention_hours=0)  # of data whose commit was refused
     fill(filler, 0)
@@ -64,11 +68,12 @@ def write(table: DeltaLakeTable, offset: int) -> None:
     change(handle, rows, {0: Range(offset, offset + 1)}, {"cdc.ranges": f"0:[{offset},{offset + 1})"})
 
 
-def refused(table: DeltaLakeTable) -> list[str]:
-    """What is said of one write, if it is refused. Then the table must be as it was."""
+def refused(table: StoredTable, once_more: Callable[[int], None]) -> list[str]:
+    """What is said of one write, if it is refused. Then the table must be as it was. ``once_more``: writes at
+    an offset."""
     before, held = table.open(STREAM), table.rows().collect()
     try:
-        write(table, before.offsets[0])
+        once_more(before.offsets[0])
         return []
     except Conflict:
         raise
@@ -77,9 +82,12 @@ def refused(table: DeltaLakeTable) -> list[str]:
     after = table.open(STREAM)
     assert (after.version, after.offsets) == (before.version, before.offsets), after
     assert table.rows().collect().equals(held)
-    log = sorted(file.name for file in (Path(table.uri) / "_delta_log").iterdir())
-    assert log == [f"{version:020}.json" for version in range(after.version + 1)], log
     return [told]
+
+
+def assert_log_is_whole(table: DeltaLakeTable) -> None:
+    log = sorted(file.name for file in (Path(table.uri) / "_delta_log").iterdir())
+    assert log == [f"{version:020}.json" for version in range(table.open(STREAM).version + 1)], log
 
 
 def refused_upkeep(path: Path) -> list[str]:

@@ -12,18 +12,18 @@ import random
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 
 from cdc_platform.core.columns import KEY, UPDATE
-from cdc_platform.core.errors import Conflict, Transient
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from cdc_platform.lake.iceberg.upkeep import compact, remove_orphans
-from tests.lake.full_disk import BLOCK, fill
+from tests.lake.full_disk import BLOCK, fill, refused
 from tests.lake.rows import STREAM, fitted, row
 
 NAME = ("shop", "orders")
@@ -39,7 +39,7 @@ def a_full_disk(folder: Path) -> list[str]:
     # No room at all; for the data and no more; and block by block up to where all of a commit fits.
     for room in (0, *range(TEXT, TEXT + 24 * BLOCK, BLOCK)):
         fill(folder / "filler", room)
-        told += refused(table)
+        told += refused(table, partial(write, table))
         (folder / "filler").unlink()
         swept(catalog)
     write(table, table.open(STREAM).offsets[0])
@@ -54,7 +54,7 @@ def a_disk_that_takes_nothing(folder: Path) -> list[str]:
     table = IcebergLakeTable(lambda: catalog, NAME, Kind.CURRENT)
     write(table, 0)
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-    told = refused(table)
+    told = refused(table, partial(write, table))
     subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
     write(table, 1)
     assert sorted(table.rows().collect()[KEY]) == ["k0", "k1"]
@@ -66,22 +66,6 @@ def write(table: IcebergLakeTable, offset: int) -> None:
     noise = random.Random(offset).randbytes(TEXT).hex()
     rows = fitted(handle, [row(0, offset, f"k{offset}", UPDATE, text=noise)])
     table.merge(handle, rows, {0: Range(offset, offset + 1)}, {})
-
-
-def refused(table: IcebergLakeTable) -> list[str]:
-    """What is said of one write, if it is refused. Then the table must be as it was."""
-    before, held = table.open(STREAM), table.rows().collect()
-    try:
-        write(table, before.offsets[0])
-        return []
-    except Conflict:
-        raise
-    except Transient as error:
-        told = str(error)
-    after = table.open(STREAM)
-    assert (after.version, after.offsets) == (before.version, before.offsets), after
-    assert table.rows().collect().equals(held)
-    return [told]
 
 
 def swept(catalog: Catalog) -> None:

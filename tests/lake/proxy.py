@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from urllib.parse import urlsplit
+
+from tests.lake.serving import QuietHandler, served
 
 _PASSED_ON = {"content-type", "accept", "user-agent", "x-client-version"}
 
@@ -56,29 +57,12 @@ def proxy(upstream: str = "") -> Iterator[Proxy]:
     class Handler(_Handler):
         stands_before = made
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that has gone away is what some tests are about."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_port}"
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Handler) as made.url:
+        yield made
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     stands_before: Proxy
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: a test's output is its own."""
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))

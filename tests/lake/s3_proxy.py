@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from urllib.parse import unquote, urlsplit
+
+from tests.lake.serving import QuietHandler, served
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +101,12 @@ def network(upstream: str) -> Iterator[Network]:
     class Handler(_Handler):
         between = made
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Clients that have gone away are what some tests are about."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        made.endpoint = f"http://127.0.0.1:{server.server_port}"
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Handler) as made.endpoint:
+        yield made
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     between: Network
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: a test's output is its own."""
 
     def _handle(self) -> None:
         self.close_connection = True

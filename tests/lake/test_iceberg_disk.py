@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.lake.small_disk import require_small_disks, said_on
+
 pytestmark = pytest.mark.stack
 
-NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec")
-MOUNT = 'mount -t tmpfs -o size=12m tmpfs "$0"'
 
-
-def said_on(disk: Path, part: str) -> list[str]:
-    """What was said of each write that was refused, on a disk of its own."""
-    try:
-        tried = subprocess.run([*NAMESPACE, MOUNT, disk], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("unshare is not installed: no small disk can be made")
-    if tried.returncode:
-        pytest.skip(f"this machine lets nobody mount a small disk: {tried.stderr.strip()}")
-    program = [sys.executable, "-m", "tests.lake.iceberg_full_disk", disk, part]
-    done = subprocess.run(
-        [*NAMESPACE, f'{MOUNT}; exec "$@"', disk, *program],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told: list[str] = json.loads(done.stdout)
-    return told
+def said_of(disk: Path, part: str) -> list[str]:
+    require_small_disks(disk)
+    return said_on(disk, "tests.lake.iceberg_full_disk", part, timeout=120)
 
 
 def test_a_commit_that_a_full_disk_refuses_leaves_the_table_as_it_was(tmp_path: Path) -> None:
-    told = said_on(tmp_path, "full")
+    told = said_of(tmp_path, "full")
     assert len(told) >= 3
     for each in told:
         assert "did not confirm the commit of 0:[" in each
@@ -48,7 +28,7 @@ def test_a_commit_that_a_full_disk_refuses_leaves_the_table_as_it_was(tmp_path: 
 
 
 def test_a_commit_that_a_read_only_disk_refuses_leaves_the_table_as_it_was(tmp_path: Path) -> None:
-    (told,) = said_on(tmp_path, "read-only")
+    (told,) = said_of(tmp_path, "read-only")
     assert "did not confirm the commit of 0:[1,2)" in told
     assert "Read-only file system" in told
     assert "what to do" in told

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cdc_platform.core.model import Kind
+from tests.lake.small_disk import require_small_disks, said_on
 
 pytestmark = pytest.mark.stack
-
-NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec")
-MOUNT = 'mount -t tmpfs -o size=12m tmpfs "$0"'
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
     """Where the small disk goes. Only its own program sees it, and it goes when that ends."""
-    try:
-        tried = subprocess.run([*NAMESPACE, MOUNT, tmp_path], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("unshare is not installed: no small disk can be made")
-    if tried.returncode:
-        pytest.skip(f"this machine lets nobody mount a small disk: {tried.stderr.strip()}")
+    require_small_disks(tmp_path)
     return tmp_path
 
 
-def said_on(disk: Path, part: str) -> list[str]:
-    """What was said of each write that was refused."""
-    program = [sys.executable, "-m", "tests.lake.full_disk", disk, part]
-    script = f'{MOUNT}; exec "$@"'
-    done = subprocess.run(
-        [*NAMESPACE, script, disk, *program], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told: list[str] = json.loads(done.stdout)
-    return told
+def said_of(disk: Path, part: str) -> list[str]:
+    return said_on(disk, "tests.lake.full_disk", part, timeout=60)
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_write_that_a_full_disk_refuses_leaves_the_table_as_it_was(kind: Kind, disk: Path) -> None:
-    *writes, upkeep = said_on(disk, kind)
+    *writes, upkeep = said_of(disk, kind)
     in_the_log = [each for each in writes if "parquet" not in each]
     assert in_the_log  # some are refused with their data written, and the version not
     assert len(writes) > len(in_the_log)
@@ -56,7 +38,7 @@ def test_a_write_that_a_full_disk_refuses_leaves_the_table_as_it_was(kind: Kind,
 
 
 def test_a_drain_that_ran_out_of_space_says_so_and_goes_on_once_there_is_room(disk: Path) -> None:
-    (failure,) = said_on(disk, "drain")
+    (failure,) = said_of(disk, "drain")
     assert "No space left on device" in failure
     assert f"where: {disk}/orders_changes" in failure
     assert "what to do: check the disk's space" in failure
