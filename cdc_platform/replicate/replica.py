@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import polars as pl
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from cdc_platform.core.errors import SchemaRefused, Transient
+from cdc_platform.core.errors import Conflict, SchemaRefused, Transient
 from cdc_platform.core.model import Format, Handle, Kind, Limits, Policy, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Probe, no_probe
 from cdc_platform.core.schema import compare
 from cdc_platform.decode.mongodb import Rules
 
-ATTEMPTS = 10
+ATTEMPTS: Final = 10
+CONFLICT_SECONDS: Final = 60.0
+"""How long a writer tries to get past others that commit all the time."""
+
+
+def spent(state: RetryCallState) -> bool:
+    """Whether an attempt that failed was the last one.
+
+    A conflict is no failure of anything: another writer got on. So what counts is time, not attempts: a long
+    merge beside a writer of short ones may lose many times before it comes through.
+    """
+    if state.outcome is not None and isinstance(state.outcome.exception(), Conflict):
+        return (state.seconds_since_start or 0) >= CONFLICT_SECONDS
+    return state.attempt_number >= ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +56,7 @@ class Replica:
     probe: Probe = no_probe
     retrying: Retrying = field(
         default_factory=lambda: Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=spent,
             wait=wait_random_exponential(multiplier=0.05, max=5),
             retry=retry_if_exception_type((Transient, OSError)),  # rows are read when they are collected
             reraise=True,
