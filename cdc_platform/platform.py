@@ -85,7 +85,7 @@ def lake_table(
 ) -> StoredTable:
     """The changelog or the current state of a collection, in one format."""
     name = table_name(source, collection, kind)
-    return lake_of(settings, stored).table(name, kind, source.partitioned_by(collection, kind))
+    return lake_of(settings, stored).table(name, kind, source.partitioned_by(collection, kind), source.engine)
 
 
 def letters_table(

@@ -31,18 +31,16 @@ OTHERS: Final = "_others"
 PLATFORM: Final = "cdc-platform"
 """The connector, as events name it that the platform itself writes into a topic (``reconcile``)."""
 
-CREATE, UPDATE, DELETE, READ = "c", "u", "d", "r"
+CREATE, UPDATE, DELETE, READ, TRUNCATE = "c", "u", "d", "r", "t"
 OPERATIONS: Final = (CREATE, UPDATE, DELETE, READ)
 
 UTC_MICROS: Final = pl.Datetime("us", "UTC")
-MONGODB_POSITION: Final = pl.Struct({"seconds": pl.Int64, "ord": pl.Int64, "total_order": pl.Int64})
-
 METADATA: Final = pl.Schema(
     {
         KEY: pl.String(),
         OPERATION: pl.String(),
         TIMESTAMP: UTC_MICROS,
-        POSITION: MONGODB_POSITION,
+        POSITION: pl.Struct({"seconds": pl.Int64, "ord": pl.Int64, "total_order": pl.Int64}),
         RESENT: pl.Boolean(),
         TOPIC: pl.String(),
         PARTITION: pl.Int32(),
@@ -51,9 +49,11 @@ METADATA: Final = pl.Schema(
         INGESTED_ON: pl.Date(),
     }
 )
-"""Every changelog and current row carries these. ``_key`` is the source key as canonical JSON text with its
-BSON type, so that 1 and "1" are two keys. ``_cdc_timestamp`` is the source's commit time. ``_cdc_position``
-orders events of one source; its ``ord`` is -1 for rows of an initial snapshot, which have no position.
+"""Every changelog and current row carries these. ``_key`` is the source key as canonical JSON text: of
+MongoDB with its BSON type, so that 1 and "1" are two keys; of a database with tables an object of the key's
+columns; null in the changelog of a table without a key, and for a truncation. ``_cdc_timestamp`` is the source's
+commit time. ``_cdc_position`` orders events of one source; its type is that of the engine (here MongoDB's;
+``core.position.metadata`` has the others).
 ``_cdc_resent`` is true for an event that an earlier row of the changelog holds already; no current row is
 one."""
 
@@ -80,10 +80,10 @@ OPEN, REPLAYED, DISCARDED = "open", "replayed", "discarded"
 """States of a dead letter."""
 
 MEANINGS: Final = {
-    KEY: 'The document\'s _id as canonical JSON, with its type: 1 and "1" are two keys.',
-    OPERATION: "c inserted, u updated, d deleted, r read by a snapshot.",
+    KEY: "The source key as canonical JSON: MongoDB's _id with its type, or an object of the key's columns.",
+    OPERATION: "c inserted, u updated, d deleted, r read by a snapshot, t truncated.",
     TIMESTAMP: "When the source committed the change.",
-    POSITION: "Cluster time (seconds, order within the second) and order within the transaction.",
+    POSITION: "Place in the source's history (cluster time, LSN, GTID) and order within the transaction.",
     RESENT: "Whether the connector sent an event again that an earlier row of the changelog holds.",
     TOPIC: "The topic the event was read from.",
     PARTITION: "The partition the event was read from.",

@@ -14,6 +14,7 @@ import polars as pl
 from cdc_platform.core.history import History
 from cdc_platform.core.model import Compacted, Contents, Format, Handle, Records, Stopped
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream
+from cdc_platform.core.position import Engine
 
 Probe = Callable[[str], None]
 """Called at the named points of a batch's life. Does nothing in production; crash tests kill the process in
@@ -156,7 +157,15 @@ class Lake(Protocol):
         """Make sure that tables can be reached, at little cost. Raises CdcError if not."""
         ...
 
-    def table(self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()) -> StoredTable: ...
+    def table(
+        self,
+        name: TableName,
+        contents: Contents,
+        partition_by: Sequence[str] = (),
+        engine: Engine = Engine.MONGODB,
+    ) -> StoredTable:
+        """``engine``: whose rows a table that is made will hold."""
+        ...
 
     def history(self, name: TableName) -> History: ...
 

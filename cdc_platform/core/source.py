@@ -24,6 +24,7 @@ from cdc_platform.core.declared import column_type
 from cdc_platform.core.model import Format, Kind, Limits, Policy, Target
 from cdc_platform.core.partitioning import Folder, PartitionBy
 from cdc_platform.core.pattern import Carried, Glob, is_glob, matches
+from cdc_platform.core.position import Engine
 from cdc_platform.core.upkeep import Retention, Schedules
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -88,7 +89,7 @@ Owner = Annotated[str, StringConstraints(pattern=r"^(team:[A-Za-z0-9_-]+|[^@\s]+
 
 
 class Source(BaseModel):
-    """One MongoDB database whose collections are captured.
+    """One database whose collections (of PostgreSQL, MariaDB and MySQL: tables) are captured.
 
     Neither its repr nor what is said of a wrong declaration shows a value: ``uri`` may hold a password.
     """
@@ -96,8 +97,15 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: Annotated[Name, Field(description="Name of the source; prefix of its topics and assets.")]
-    engine: Annotated[Literal["mongodb"], Field(description="Database engine.")] = "mongodb"
-    uri: Annotated[str, Field(description="Connection string, as MongoDB drivers take it.", repr=False)]
+    engine: Annotated[Engine, Field(description="Database engine.")] = Engine.MONGODB
+    uri: Annotated[
+        str,
+        Field(
+            description="Connection string: mongodb://…, postgresql://user:password@host:5432, "
+            "mariadb:// or mysql://user:password@host:3306.",
+            repr=False,
+        ),
+    ]
     database: Annotated[Carried, Field(description="Database to capture.")]
     collections: Annotated[
         tuple[Glob, ...],
@@ -244,7 +252,13 @@ class Source(BaseModel):
 
     def topic(self, collection: str) -> str:
         """The Kafka topic Debezium writes this collection's events to."""
-        return f"{self.name}.{self.database}.{collection}"
+        return f"{self.name}.{self.qualified(collection)}"
+
+    def qualified(self, collection: str) -> str:
+        """The name with its database before it, of PostgreSQL with its schema: ``public`` if it has none."""
+        if self.engine is Engine.POSTGRESQL:
+            return collection if "." in collection else f"public.{collection}"
+        return f"{self.database}.{collection}"
 
     @property
     def captured(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from cdc_platform.core.columns import KEY, OFFSET, PARTITION, POSITION, RESENT
+from cdc_platform.core.position import kind_of, order
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,13 @@ def newest(history: pl.LazyFrame) -> pl.LazyFrame:
 
     ``history``: all changes of the keys, or all from some offset of each partition on.
     """
-    position = [pl.col(POSITION).struct.field(name) for name in ("seconds", "ord", "total_order")]
+    kind = kind_of(history.collect_schema()[POSITION])
     return (
         history.filter(once())
         .select(KEY, PARTITION, OFFSET, POSITION)
         .sort(OFFSET)
         .unique([KEY, PARTITION], keep="last", maintain_order=True)
-        .sort(*position, maintain_order=True)
+        .sort(*order(kind), maintain_order=True)
         .unique(KEY, keep="last", maintain_order=True)
         .select(KEY, PARTITION, OFFSET)
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cdc_platform.core.model import Compacted, Contents, Format
 from cdc_platform.core.ports import TableName
+from cdc_platform.core.position import Engine
 from cdc_platform.lake.delta.history import DeltaHistory
 from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.delta.upkeep import compact, vacuum
@@ -31,8 +32,14 @@ class DeltaLake:
     def require(self) -> None:
         require_place(self.root)
 
-    def table(self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()) -> DeltaLakeTable:
-        return DeltaLakeTable(self._path(name), contents, partition_by)
+    def table(
+        self,
+        name: TableName,
+        contents: Contents,
+        partition_by: Sequence[str] = (),
+        engine: Engine = Engine.MONGODB,
+    ) -> DeltaLakeTable:
+        return DeltaLakeTable(self._path(name), contents, partition_by, engine)
 
     def history(self, name: TableName) -> DeltaHistory:
         return DeltaHistory(self._path(name))

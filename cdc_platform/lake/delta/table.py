@@ -30,11 +30,12 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
+from cdc_platform.core.columns import DELETE, KEY, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle, Kind
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe
+from cdc_platform.core.position import Engine, made_with
 from cdc_platform.lake.delta.files import Files, files_of, schema_of
 from cdc_platform.lake.delta.history import commits_of
 from cdc_platform.lake.delta.marks import logical
@@ -52,13 +53,21 @@ OPERATION_COLUMN = f"s.`{OPERATION}`"
 class DeltaLakeTable:
     """One Delta table. Keeps no state: threads may share it, but not a handle."""
 
-    def __init__(self, place: Place, kind: Contents, partition_by: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        place: Place,
+        kind: Contents,
+        partition_by: Sequence[str] = (),
+        engine: Engine = Engine.MONGODB,
+    ) -> None:
         """``place``: the table's folder. ``partition_by``: columns of METADATA, outermost first, to partition
-        a table by that is made; one that is there must be partitioned so already.
+        a table by that is made; one that is there must be partitioned so already. ``engine``: whose rows a
+        table that is made will hold.
         """
         self._place = place
         self._kind = kind
         self._partition_by = list(partition_by)
+        self._engine = engine
 
     @property
     def uri(self) -> str:
@@ -170,7 +179,7 @@ class DeltaLakeTable:
         return self.append(handle, rows.clear(), {}, {})
 
     def _create(self, stream: Stream) -> DeltaTable:
-        schema = stored(pl.DataFrame(schema=_COLUMNS[self._kind])).schema
+        schema = stored(pl.DataFrame(schema=made_with(self._kind, self._engine))).schema
         try:
             # mode="ignore" looks before it creates: of two creators at once the second is refused.
             with suppress(CommitFailedError):
@@ -249,7 +258,6 @@ class DeltaLakeTable:
         )
 
 
-_COLUMNS: Mapping[str, pl.Schema] = {**dict.fromkeys(Kind, METADATA), "dead_letters": DEAD_LETTERS}
 _CONFIGURATION: Mapping[str, Mapping[str, str | None]] = {
     "dead_letters": {"delta.appendOnly": "true"},
     Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", "delta.appendOnly": "true"},

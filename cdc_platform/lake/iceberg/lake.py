@@ -11,6 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from cdc_platform.core.model import Compacted, Contents, Format
 from cdc_platform.core.ports import TableName
+from cdc_platform.core.position import Engine
 from cdc_platform.lake.iceberg.failures import UNREACHABLE, told
 from cdc_platform.lake.iceberg.history import IcebergHistory
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
@@ -40,9 +41,13 @@ class IcebergLake:
             raise told(error, "the Iceberg catalog does not answer", self.address, _REMEDY) from error
 
     def table(
-        self, name: TableName, contents: Contents, partition_by: Sequence[str] = ()
+        self,
+        name: TableName,
+        contents: Contents,
+        partition_by: Sequence[str] = (),
+        engine: Engine = Engine.MONGODB,
     ) -> IcebergLakeTable:
-        return IcebergLakeTable(self.catalog, name, contents, partition_by)
+        return IcebergLakeTable(self.catalog, name, contents, partition_by, engine)
 
     def history(self, name: TableName) -> IcebergHistory:
         return IcebergHistory(self.catalog, name)

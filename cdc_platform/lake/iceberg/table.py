@@ -34,11 +34,12 @@ from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
 from pyiceberg.transforms import IdentityTransform
 from sqlalchemy.exc import IntegrityError
 
-from cdc_platform.core.columns import DEAD_LETTERS, DELETE, KEY, METADATA, OPERATION
+from cdc_platform.core.columns import DELETE, KEY, OPERATION
 from cdc_platform.core.errors import Conflict, Terminal
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
+from cdc_platform.core.position import Engine, made_with
 from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
@@ -69,15 +70,18 @@ class IcebergLakeTable:
         identifier: tuple[str, ...],
         kind: Contents,
         partition_by: Sequence[str] = (),
+        engine: Engine = Engine.MONGODB,
         remembered: int = 0,
     ) -> None:
         """``catalog``: opens it, or gives it if it is open. ``partition_by``: columns of METADATA to
-        partition a table by that is made; one that is there must be partitioned so already. ``remembered``:
-        snapshots that stay, at least; 0 for what suits the kind."""
+        partition a table by that is made; one that is there must be partitioned so already. ``engine``:
+        whose rows a table that is made will hold. ``remembered``: snapshots that stay, at least; 0 for what
+        suits the kind."""
         self._catalog = catalog
         self._identifier = identifier
         self._kind = kind
         self._partition_by = list(partition_by)
+        self._engine = engine
         self._remembered = remembered or REMEMBERED[kind]
 
     @property
@@ -153,7 +157,7 @@ class IcebergLakeTable:
         return snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
 
     def _create(self, stream: Stream) -> Table:
-        columns = DEAD_LETTERS if self._kind == "dead_letters" else METADATA
+        columns = made_with(self._kind, self._engine)
         schema = documented(stored(pl.DataFrame(schema=columns)).schema)
         properties = made_for(stream)
         self._make_namespace()
