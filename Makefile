@@ -55,13 +55,13 @@ format: install ## format the code
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-up: install ## start MongoDB, Kafka and Kafka Connect on this machine
-	@.venv/bin/cdc stack up
+up: install ## start the databases, Kafka, Kafka Connect and a schema registry here (ARGS="mongodb postgresql": these)
+	@.venv/bin/cdc stack up $(ARGS)
 
 health: ## show the state of each of them
 	@.venv/bin/cdc stack status
 
-watch-logs: ## follow a service's log (SERVICE=mongodb, kafka or connect)
+watch-logs: ## follow a service's log (SERVICE=mongodb, postgresql, mariadb, registry, kafka or connect)
 	@.venv/bin/cdc stack logs $(SERVICE) --follow
 
 deploy-connector: install ## capture the declared sources, and wait for their snapshots (ARGS="shop --timeout 60")

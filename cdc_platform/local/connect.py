@@ -77,8 +77,8 @@ def _properties(
         "listeners": url(port),
         "rest.advertised.host.name": HOST,
         "rest.advertised.port": port,
-        "plugin.path": artifacts.plugins,
-        "plugin.discovery": "service_load",
+        "plugin.path": ",".join(map(str, artifacts.plugins)),
+        "plugin.discovery": "service_load",  # to look into every class takes 4 s a plugin
         "exactly.once.source.support": "enabled",
         "connector.client.config.override.policy": "All",
         "key.converter": "org.apache.kafka.connect.json.JsonConverter",

@@ -24,7 +24,7 @@ from typing import Final
 import httpx
 
 from cdc_platform.local import artifacts, jvm, packaged, ports
-from cdc_platform.local.artifacts import ICEBERG_REST
+from cdc_platform.local.bundles import ICEBERG_REST
 from cdc_platform.local.ports import HOST, PortClaim
 from cdc_platform.local.process import NotReadyError
 from cdc_platform.local.settings import StackSettings

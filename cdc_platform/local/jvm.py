@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from cdc_platform.local.service import Paths
 
@@ -24,19 +25,24 @@ _NOISY = {
     "reflections": ("org.reflections", "error"),
 }
 
+FRUGAL: Final = (
+    "-Xms64m",
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+)
+"""A JVM for a small machine; it ends rather than live on without memory."""
+
 
 def argv(
     java: Path, heap_mb: int, class_path: str, main_class: str, *arguments: str, log4j: Path
 ) -> tuple[str, ...]:
-    """A JVM for a small machine; it ends rather than live on without memory."""
+    """A frugal JVM that logs as `write_log4j` says."""
     return (
         str(java),
         f"-Xmx{heap_mb}m",
-        "-Xms64m",
-        "-XX:+UseSerialGC",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",
-        "-Djava.awt.headless=true",
+        *FRUGAL,
         f"-Dlog4j2.configurationFile={log4j}",
         "-cp",
         class_path,

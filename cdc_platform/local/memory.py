@@ -36,6 +36,7 @@ class StackState:
     stack_id: str
     owner: Owner | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    services: tuple[str, ...] = ()
 
 
 _STATE: TypeAdapter[StackState] = TypeAdapter(StackState)

@@ -19,7 +19,7 @@ import psutil
 
 from cdc_platform.core.errors import Terminal
 from cdc_platform.local import guard, memory, sweep
-from cdc_platform.local.memory import Owner, StackState
+from cdc_platform.local.memory import Owner
 from cdc_platform.local.service import Paths
 
 
@@ -72,7 +72,7 @@ def take_over(paths: Paths, grace_s: float) -> str:
             )
         sweep.end_all(state.stack_id, grace_s)  # its guard was killed, too
     me = psutil.Process()
-    state = StackState(uuid.uuid4().hex, Owner(me.pid, me.create_time()), state.ports)
+    state = replace(state, stack_id=uuid.uuid4().hex, owner=Owner(me.pid, me.create_time()))
     memory.remember(paths, state)
     return state.stack_id
 

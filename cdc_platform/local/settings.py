@@ -34,10 +34,14 @@ class StackSettings(BaseSettings):
     kafka_port: int = Field(default=29092, ge=0, le=65535)
     kafka_controller_port: int = Field(default=29093, ge=0, le=65535)
     connect_port: int = Field(default=28083, ge=0, le=65535)
+    postgresql_port: int = Field(default=25432, ge=0, le=65535)
+    mariadb_port: int = Field(default=23306, ge=0, le=65535)
+    registry_port: int = Field(default=28081, ge=0, le=65535)
 
     mongodb_cache_gb: float = Field(default=0.5, ge=0.25, description="WiredTiger's cache, GB")
     kafka_heap_mb: int = Field(default=512, ge=256)
     connect_heap_mb: int = Field(default=768, ge=256)
+    registry_heap_mb: int = Field(default=192, ge=128)
     max_message_bytes: int = Field(
         default=MAX_RECORD_BYTES,
         description="largest event; a 16 MB change is JSON text inside JSON text in it",

@@ -1,4 +1,4 @@
-"""The stack: MongoDB, Kafka and Kafka Connect, brought up, watched and ended together.
+"""The stack: databases, Kafka, Kafka Connect and a schema registry, brought up, watched and ended together.
 
     stack = Stack(); stack.up(print)              outlives the program; `stack.down()` from any other one
     with Stack.attached(directory) as stack: ...  ends with the program, even when that is killed with SIGKILL
@@ -9,6 +9,7 @@ Invariants
   what runs and starts what does not; `down` leaves nothing, including what has no run file (its cookie
   gives it away).
 * One command at a time works on a stack: the others wait for its lock file.
+* `up` adds the services that it is asked for to those that were up before it, since the last `down`.
 * Data outlives `down`; only `reset` removes it. Ports chosen freely outlive it too.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -24,19 +25,16 @@ from pathlib import Path
 
 from cdc_platform.core.errors import Terminal
 from cdc_platform.local import (
-    artifacts,
     components,
     connect,
     guard,
-    kafka,
     memory,
-    mongodb,
     ownership,
     ports,
     sweep,
 )
 from cdc_platform.local.artifacts import Progress
-from cdc_platform.local.components import SERVICES, Endpoints
+from cdc_platform.local.components import CORE, DEFAULT, SERVICES, Endpoints
 from cdc_platform.local.memory import StackState
 from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.process import (
@@ -89,18 +87,21 @@ class Stack:
                 finally:
                     stack.down()
 
-    def up(self, progress: Progress = silent) -> Endpoints:
+    def up(self, progress: Progress = silent, services: Collection[str] = DEFAULT) -> Endpoints:
         """Bring up what is not up. Returns when all of it can be used.
 
-        Raises `Terminal` or `Transient` naming the service; the others are left as they are.
+        `services`: of `components.SERVICES`; Kafka and Connect always belong to them. Raises `Terminal` or
+        `Transient` naming the service; the others are left as they are.
         """
+        components.require_known(services)
         with self._locked():
             ownership.outlive_owner(self.paths, self.settings.stop_grace_s)
+            wanted = {*services, *CORE, *load_records(self.paths.run)}
             self._forget_the_dead()
-            state = self._choose_ports()
-            found = artifacts.ensure(self.settings.cache_dir, progress)
-            services = components.services(self.settings, self.paths, found, state.ports)
-            self._starter(progress).bring_up_all(*services)
+            state = self._choose([name for name in SERVICES if name in wanted])
+            made = components.services(self.settings, self.paths, state.services, state.ports, progress)
+            beside = [(service,) for name, service in made.items() if name not in CORE]
+            self._starter(progress).bring_up_all([made[name] for name in CORE], *beside)
         return self.endpoints
 
     def run(
@@ -143,8 +144,8 @@ class Stack:
                 connect.NAME in records
             ):  # first, so that it can still leave its group and close its transactions
                 self._end(records[connect.NAME], progress)
-            rest = [records[name] for name in (kafka.NAME, mongodb.NAME) if name in records]
-            with ThreadPoolExecutor(max_workers=2) as pool:
+            rest = [records[name] for name in SERVICES if name in records and name != connect.NAME]
+            with ThreadPoolExecutor(max_workers=len(SERVICES)) as pool:
                 list(pool.map(lambda record: self._end(record, progress), rest))
             left = sweep.end_all(self.stack_id, self.settings.stop_grace_s)
             if left:
@@ -162,7 +163,8 @@ class Stack:
     def status(self) -> tuple[ServiceStatus, ...]:
         """The state of every service, and of every further program, as it is now."""
         records = load_records(self.paths.run)
-        names = [*SERVICES, *(name for name in records if name not in SERVICES)]
+        chosen = memory.recall(self.paths).services or SERVICES
+        names = [*chosen, *(name for name in records if name not in chosen)]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             return tuple(pool.map(lambda name: self._status(name, records.get(name)), names))
 
@@ -179,7 +181,8 @@ class Stack:
     @property
     def endpoints(self) -> Endpoints:
         """Where clients connect to. Raises `Terminal` before the first `up`."""
-        return components.endpoints(memory.recall(self.paths).ports, self.paths.root)
+        state = memory.recall(self.paths)
+        return components.endpoints(state.services, state.ports, self.paths.root)
 
     @property
     def stack_id(self) -> str:
@@ -192,11 +195,12 @@ class Stack:
     def _starter(self, progress: Progress) -> Starter:
         return Starter(self.paths.run, self.stack_id, self.settings.start_timeout_s, progress)
 
-    def _choose_ports(self) -> StackState:
+    def _choose(self, services: Sequence[str]) -> StackState:
         state = memory.recall(self.paths)
         running = set(load_records(self.paths.run))
-        chosen = components.choose_ports(self.settings, state.ports, running, random.SystemRandom())
-        state = replace(state, ports=chosen)
+        chance = random.SystemRandom()
+        chosen = components.choose_ports(self.settings, services, state.ports, running, chance)
+        state = replace(state, ports=chosen, services=tuple(services))
         memory.remember(self.paths, state)
         return state
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from cdc_platform.core.errors import Terminal
@@ -32,15 +33,12 @@ class Starter:
         self._progress = progress
         self._abandoned = threading.Event()
 
-    def bring_up_all(self, database: Service, log: Service, worker: Service) -> None:
-        """MongoDB beside Kafka; Connect after Kafka."""
-        with ThreadPoolExecutor(max_workers=2) as pool:
+    def bring_up_all(self, *chains: Sequence[Service]) -> None:
+        """Each chain beside the others; within a chain one service after the other."""
+        with ThreadPoolExecutor(max_workers=len(chains)) as pool:
             try:
-                jobs: list[Future[object]] = [
-                    pool.submit(self.bring_up, database),
-                    pool.submit(self._in_turn, log, worker),
-                ]
-                for job in jobs:
+                jobs = [pool.submit(self._in_turn, *chain) for chain in chains]
+                for job in as_completed(jobs):
                     job.result()
             finally:
                 self._abandoned.set()

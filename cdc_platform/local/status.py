@@ -13,7 +13,7 @@ from typing import Final
 
 import psutil
 
-from cdc_platform.local import connect, kafka, mongodb, ports
+from cdc_platform.local import connect, kafka, mariadb, mongodb, ports, postgresql, registry
 from cdc_platform.local.process import NotReadyError, ProcessRecord, last_lines
 
 _OUT_OF_HEAP: Final = (
@@ -83,6 +83,12 @@ def _probe(record: ProcessRecord) -> None:
             kafka.require_broker(port)
         case connect.NAME:
             connect.require_healthy(port)
+        case postgresql.NAME:
+            postgresql.require_ready(port)
+        case mariadb.NAME:
+            mariadb.require_ready(port)
+        case registry.NAME:
+            registry.require_ready(port)
         case _:
             require_listening(port)
 

@@ -61,15 +61,17 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def end_tree(root: psutil.Process, grace_s: float = DEFAULT_GRACE_S) -> list[psutil.Process]:
-    """End a process and its descendants; the root gets the first SIGTERM, so that it can end its children
+def end_tree(
+    root: psutil.Process, grace_s: float = DEFAULT_GRACE_S, first: signal.Signals = signal.SIGTERM
+) -> list[psutil.Process]:
+    """End a process and its descendants; the root gets the first signal, so that it can end its children
     itself.
 
     Returns those that are still there (uninterruptible in the kernel, or owned by somebody else).
     """
     deadline = time.monotonic() + grace_s
     family = _descendants(root)
-    _signal([root], signal.SIGTERM)
+    _signal([root], first)
     _wait([root], max(0.0, deadline - time.monotonic()))
     family += [child for child in _descendants(root) if child not in family]
     return _end([root, *family], max(1.0, deadline - time.monotonic()))

@@ -10,7 +10,8 @@ import pytest
 
 from cdc_platform.core.errors import Terminal
 from cdc_platform.local import artifacts, libraries, packaged
-from cdc_platform.local.artifacts import BUNDLES, DEBEZIUM, DEBEZIUM_VERSION, KAFKA, KAFKA_VERSION, LOCK_FILE
+from cdc_platform.local.artifacts import LOCK_FILE
+from cdc_platform.local.bundles import BUNDLES, DEBEZIUM_VERSION, KAFKA, KAFKA_VERSION, PLUGINS, Bundle
 
 
 def locked() -> tuple[artifacts.Jar, ...]:
@@ -37,10 +38,11 @@ def test_one_version_of_each_artifact_is_locked_in_a_bundle() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_plugin_brings_nothing_that_connect_has() -> None:
-    names = [jar.coordinate.split(":")[1] for jar in locked() if jar.bundle == DEBEZIUM.name]
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_a_plugin_brings_nothing_that_connect_has(plugin: Bundle) -> None:
+    names = [jar.coordinate.split(":")[1] for jar in locked() if jar.bundle == plugin.name]
     assert names
-    assert not [name for name in names if name.startswith(DEBEZIUM.leave_out)]
+    assert not [name for name in names if name.startswith(plugin.leave_out)]
 
 
 def test_a_cache_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path) -> None:

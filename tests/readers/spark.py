@@ -22,7 +22,8 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from cdc_platform.local import packaged
-from cdc_platform.local.artifacts import SPARK, ensure_bundle
+from cdc_platform.local.artifacts import ensure_bundle
+from cdc_platform.local.bundles import SPARK
 from cdc_platform.local.settings import StackSettings
 
 _OPENED: Final = (

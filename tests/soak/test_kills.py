@@ -18,7 +18,7 @@ import pytest
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.model import Kind
-from cdc_platform.local.components import SERVICES
+from cdc_platform.local.components import DEFAULT
 from cdc_platform.local.stack import Stack
 from tests.soak.conftest import Notes
 from tests.soak.services import killed
@@ -31,7 +31,7 @@ KILLS = int(os.environ.get("CDC_SOAK_KILLS", "50"))
 SEED = int(os.environ.get("CDC_TEST_SEED", "20261121"))
 RATE = 400
 """Changes a second."""
-OUTAGES = {KILLS * (at + 1) // 4: name for at, name in enumerate(SERVICES)}
+OUTAGES = {KILLS * (at + 1) // 4: name for at, name in enumerate(DEFAULT)}
 """The kills before which a service is killed: the writer goes through that alive."""
 STOPS, WAKES = KILLS // 5, KILLS * 3 // 5
 """The kills before which the zombies are stopped, and wake up. Services went away in between."""

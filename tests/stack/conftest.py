@@ -26,7 +26,8 @@ Declare = Callable[..., Source]
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """MongoDB, Kafka and Connect on free ports. All of it ends with the session, also when that is killed."""
-    settings = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
+    listeners = ("mongodb", "postgresql", "mariadb", "registry", "kafka", "kafka_controller", "connect")
+    settings = StackSettings(**{f"{name}_port": 0 for name in listeners})  # type: ignore[arg-type]
     with Stack.attached(tmp_path_factory.mktemp("stack"), settings, ephemeral=True) as stack:
         stack.up()
         yield stack
@@ -36,6 +37,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def mongo(stack: Stack) -> Iterator[Mongo]:
     with MongoClient[dict[str, Any]](stack.endpoints.mongodb_uri) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgresql_uri(stack: Stack) -> str:
+    """PostgreSQL, started when the first test asks for it: `postgresql://user:password@host:port/shop`."""
+    return stack.up(services=("postgresql",)).postgresql_uri
+
+
+@pytest.fixture(scope="session")
+def mariadb_uri(stack: Stack) -> str:
+    """MariaDB, started when the first test asks for it: `mariadb://user:password@host:port/shop`."""
+    return stack.up(services=("mariadb",)).mariadb_uri
+
+
+@pytest.fixture(scope="session")
+def registry_url(stack: Stack) -> str:
+    """The schema registry, started when the first test asks for it: the URL of Confluent's API."""
+    return stack.up(services=("registry",)).registry_url
 
 
 @pytest.fixture(scope="session")
