@@ -50,7 +50,8 @@ class Bundle:
 
     `roots` are the coordinates that the lock is resolved from, with all that they need; `alone` are taken
     as they are. A coordinate is `group:artifact:version`, with `:classifier` where it has one, and with
-    `:classifier:type` where it is no jar. `provider` is declared in one more jar. `needed_bytes`: of the disk, while it is fetched.
+    `:classifier:type` where it is no jar. `provider` is declared in one more jar. `needed_bytes`: of the
+    disk, while it is fetched.
     """
 
     name: str
