@@ -1,186 +1,70 @@
 """A source database and the tables captured from it, as declared in ``defs/<source>/defs.yaml``.
 
-Invariant: everything that has a name elsewhere (connector, topics, tables, assets) derives its name here, so
-that the connector writes to the topic the reader reads.
+Invariants
+- Everything that has a name elsewhere (connector, topics, tables, assets) derives its name here, so that the
+  connector writes to the topic the reader reads.
+- ``collections`` are the names the platform knows: ``core.naming`` makes them of what was declared. ``table``
+  is the only way back to the name in the database.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import polars as pl
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import field_validator, model_validator
 
+from cdc_platform.core.address import address, require_of
+from cdc_platform.core.capture import Capture, Wire
+from cdc_platform.core.declaration import Declaration
 from cdc_platform.core.declared import column_type
-from cdc_platform.core.model import Format, Kind, Limits, Policy, Target
-from cdc_platform.core.partitioning import Folder, PartitionBy
-from cdc_platform.core.pattern import Carried, Glob, is_glob, matches
+from cdc_platform.core.model import Format, Kind, Target
+from cdc_platform.core.naming import PUBLIC, TableId, as_declared, require_apart, shortest, split
+from cdc_platform.core.partitioning import Folder
+from cdc_platform.core.pattern import carried, matches
 from cdc_platform.core.position import Engine
-from cdc_platform.core.upkeep import Retention, Schedules
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+__all__ = ["MARKERS", "SIGNALS", "Capture", "Source", "Wire"]
 
 MARKERS: Final = "cdc_markers"
 """Captured collection that verification writes a marker into, to know that the stream passed a position."""
 
+SIGNALS: Final = "cdc_signals"
+"""Captured table, not of MongoDB, through which the connector is told to read rows again."""
 
-def _known_type(text: str) -> str:
-    column_type(text)
-    return text
-
-
-ColumnType = Annotated[str, AfterValidator(_known_type)]
-"""A column's type as ``core.declared`` reads it."""
+_OWN: Final = (MARKERS, SIGNALS)
+_LONGEST_SLOT: Final = 63
 
 
-class Capture(BaseModel):
-    """How the connector reads the database. The defaults suit most sources."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: Annotated[
-        Literal["required", "lookup"],
-        Field(
-            description="required: each change carries the document before and after it, kept by MongoDB for "
-            "every captured collection. lookup: for a database where that cannot be switched on; an update "
-            "then carries the document as it is when read, not as the change left it, and nothing carries "
-            "the document before; equality with the source can be proven only while it rests."
-        ),
-    ] = "required"
-    poll_interval_ms: Annotated[
-        int, Field(ge=1, le=60_000, description="How often the connector hands on what it has read.")
-    ] = 50
-    batch_size: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="Events handed on at once, at most. The worker's heap must hold as many: 4 suits "
-            "documents of up to 16 MB.",
-        ),
-    ] = 2_048
-    queue_size: Annotated[
-        int, Field(ge=2, description="Events read ahead of Kafka, at most; more than batch_size.")
-    ] = 16_384
-    snapshot_fetch_size: Annotated[
-        int, Field(ge=1, description="Documents of the initial snapshot fetched at once.")
-    ] = 10_000
-    snapshot_threads: Annotated[
-        int, Field(ge=1, le=64, description="Collections that the initial snapshot reads at the same time.")
-    ] = 4
-
-    @model_validator(mode="after")
-    def _queue_holds_a_batch(self) -> Capture:
-        if self.queue_size <= self.batch_size:
-            raise ValueError("queue_size must be larger than batch_size")
-        return self
-
-
-Owner = Annotated[str, StringConstraints(pattern=r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
-"""As Dagster shows it: a person's e-mail address or a team."""
-
-
-class Source(BaseModel):
+class Source(Declaration):
     """One database whose collections (of PostgreSQL, MariaDB and MySQL: tables) are captured.
 
     Neither its repr nor what is said of a wrong declaration shows a value: ``uri`` may hold a password.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    name: Annotated[Name, Field(description="Name of the source; prefix of its topics and assets.")]
-    engine: Annotated[Engine, Field(description="Database engine.")] = Engine.MONGODB
-    uri: Annotated[
-        str,
-        Field(
-            description="Connection string: mongodb://…, postgresql://user:password@host:5432, "
-            "mariadb:// or mysql://user:password@host:3306.",
-            repr=False,
-        ),
-    ]
-    database: Annotated[Carried, Field(description="Database to capture.")]
-    collections: Annotated[
-        tuple[Glob, ...],
-        Field(
-            description="Collections to capture, by their names, or by globs as audit_*: collections that "
-            "match are captured as they are created.",
-            json_schema_extra={"minItems": 1},
-        ),
-    ]
-    globs: Annotated[
-        tuple[Glob, ...],
-        Field(description="The globs among collections; they are written there, rather than here."),
-    ] = ()
-    partitions: Annotated[int, Field(ge=1, le=1000, description="Partitions of each topic.")] = 3
-    capture: Annotated[Capture, Field(description="How the connector reads the database.")] = Capture()
-    values: Annotated[
-        Policy,
-        Field(
-            description="What becomes of a value that does not fit its column. json: it goes as canonical "
-            "extended JSON text beside its field, into <field>__json. quarantine: its event becomes a dead "
-            "letter. refuse: its table stops before the event, and before an event that cannot be decoded."
-        ),
-    ] = Policy.JSON
-    columns: Annotated[
-        Mapping[Carried, Mapping[str, ColumnType]],
-        Field(
-            description="Types of fields, by collection, where the first values would tell too little: "
-            "{orders: {price: double, tags: list<string>}}. Such columns exist from the first commit."
-        ),
-    ] = {}
-    lag_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            description="Seconds from the source's commit to the changelog's that 95 of 100 changes may "
-            "take, and that a change may wait in Kafka; the check `lag` fails beyond. What ends a rest may "
-            "take 10 s more, the time that a run needs to start.",
-        ),
-    ] = 5.0
-    limits: Annotated[Limits, Field(description="Batch sizes and commit cadence of every table.")] = Limits()
-    owners: Annotated[
-        tuple[Owner, ...], Field(description="Who answers for its tables: e-mail addresses, or team:<name>.")
-    ] = ()
-    schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
-    retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()
-    formats: Annotated[
-        tuple[Format, ...],
-        Field(
-            min_length=1,
-            description="Formats of the lake tables: delta, iceberg, or both, which are filled by one read.",
-        ),
-    ] = (Format.DELTA,)
-    collection_formats: Annotated[
-        Mapping[Carried, tuple[Format, ...]],
-        Field(description="The same for single collections, in place of formats: {orders: [iceberg]}."),
-    ] = {}
-    partition_by: Annotated[
-        PartitionBy, Field(description="Columns that the lake tables are partitioned by when they are made.")
-    ] = PartitionBy()
-    partition_collections_by: Annotated[
-        Mapping[Carried, PartitionBy],
-        Field(description="The same for single collections, in place of partition_by."),
-    ] = {}
-
     @model_validator(mode="before")
     @classmethod
-    def _globs_are_no_names(cls, given: object) -> object:
-        """What is known by its name stays in ``collections``, so that everything there is one collection."""
-        if not isinstance(given, Mapping) or not isinstance(named := given.get("collections"), list | tuple):
-            return given
-        globs = [name for name in named if isinstance(name, str) and is_glob(name)]
-        if not globs:
-            return given
-        names = [name for name in named if name not in globs]
-        return {**given, "collections": names, "globs": [*given.get("globs", ()), *globs]}
+    def _as_declared(cls, given: object) -> object:
+        """Globs and names apart, so that everything in ``collections`` is one collection."""
+        return as_declared(given) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _fits_its_engine(self) -> Source:
+        self.capture.require_of(self.engine)
+        if self.engine is Engine.MONGODB:
+            if self.database != carried(self.database):
+                raise ValueError("database: a name in letters, digits, '.', '_' and '-'")
+            if self.keys:
+                raise ValueError("keys: every document of MongoDB has its _id")
+        if "{{" in self.uri:  # Dagster fills it in later, and reads the declaration again
+            return self
+        if self.engine is Engine.MONGODB:
+            require_of(self.engine, self.uri)
+        elif address(self.engine, self.uri).database not in ("", self.database):
+            raise ValueError("uri: it names another database than the field `database`")
+        return self
 
     @model_validator(mode="after")
     def _captures_something(self) -> Source:
@@ -188,22 +72,19 @@ class Source(BaseModel):
             raise ValueError("collections: name one, at least")
         return self
 
-    @field_validator("collections")
-    @classmethod
-    def _collections_are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if doubled := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"named twice: {', '.join(sorted(doubled))}")
-        if len({name.replace(".", "_") for name in names}) < len(names):
-            raise ValueError("two names differ only in '.' and '_': Kafka does not create topics for both")
-        if MARKERS in names:
-            raise ValueError(f"{MARKERS} is the platform's own collection and is captured by itself")
-        return names
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Source:
+        own = [name for name in self.collections if self._is_own(name)]
+        if own:
+            raise ValueError(f"{own[0]} is the platform's own collection and is captured by itself")
+        require_apart(self.collections, [self.topic(name) for name in self.captured])
+        return self
 
     @model_validator(mode="after")
     def _single_collections_are_captured(self) -> Source:
-        for field in ("partition_collections_by", "collection_formats"):
+        for field in ("partition_collections_by", "collection_formats", "keys"):
             named = getattr(self, field).keys() - set(self.collections)
-            if unknown := sorted(name for name in named if not matches(self.globs, name)):
+            if unknown := sorted(name for name in named if not self.takes(name)):
                 raise ValueError(f"{field} names what is no collection here: {', '.join(unknown)}")
         return self
 
@@ -211,6 +92,8 @@ class Source(BaseModel):
     def _columns_are_of_captured_collections(self) -> Source:
         if unknown := sorted(self.columns.keys() - set(self.collections)):
             raise ValueError(f"columns names what is no collection here: {', '.join(unknown)}")
+        if doubled := [name for name, key in self.keys.items() if len(set(key)) < len(key)]:
+            raise ValueError(f"keys names a column of {doubled[0]} twice")
         return self
 
     @field_validator("formats")
@@ -231,6 +114,10 @@ class Source(BaseModel):
         chosen = self.partition_collections_by.get(collection, self.partition_by)
         return {Kind.CHANGELOG: chosen.changelog, Kind.CURRENT: chosen.current}.get(kind, ())
 
+    def kinds_of(self, collection: str) -> frozenset[Kind]:
+        """What a collection is replicated into. Declared to have no key, it has a changelog only."""
+        return frozenset(Kind) if self.keys.get(collection) != () else frozenset({Kind.CHANGELOG})
+
     def with_collections(self, names: Iterable[str]) -> Source:
         """The source with collections that its globs take, beside those it names."""
         more = sorted(name for name in names if self.takes(name) and name not in self.collections)
@@ -238,7 +125,8 @@ class Source(BaseModel):
 
     def takes(self, name: str) -> bool:
         """Whether a collection is one that the globs are for."""
-        return name != MARKERS and matches(self.globs, name)
+        text = self._in_full(name)
+        return not self._is_own(name) and matches([self._in_full(glob) for glob in self.globs], text)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -246,21 +134,68 @@ class Source(BaseModel):
         return tuple(Target(name, each) for name in self.collections for each in self.formats_of(name))
 
     @property
+    def written_as(self) -> Wire:
+        """How its events are written in Kafka."""
+        return self.wire or (Wire.JSON if self.engine is Engine.MONGODB else Wire.AVRO)
+
+    @property
     def connector(self) -> str:
         """Name of the connector in Kafka Connect."""
         return f"cdc-{self.name}"
 
+    @property
+    def slot(self) -> str:
+        """Of the connector's replication slot and publication in PostgreSQL: 63 characters at most."""
+        if len(name := f"cdc_{self.name}") <= _LONGEST_SLOT:
+            return name
+        return f"{name[:50]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+    @property
+    def server_id(self) -> int:
+        """The connector's id among the replicas of a MariaDB or MySQL server, always the same."""
+        made = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4])
+        return self.capture.server_id or 2**30 + made % 2**30
+
     def topic(self, collection: str) -> str:
         """The Kafka topic Debezium writes this collection's events to."""
-        return f"{self.name}.{self.qualified(collection)}"
+        return f"{self.name}.{carried(str(self.table(collection)))}"
 
-    def qualified(self, collection: str) -> str:
-        """The name with its database before it, of PostgreSQL with its schema: ``public`` if it has none."""
-        if self.engine is Engine.POSTGRESQL:
-            return collection if "." in collection else f"public.{collection}"
-        return f"{self.database}.{collection}"
+    def table(self, collection: str) -> TableId:
+        """Its name in the database."""
+        if collection in _OWN and self.engine is Engine.POSTGRESQL:
+            return TableId(self.own_schema, collection)
+        return split(self.originals.get(collection, collection), self.engine, self.database)
+
+    def known_as(self, table: TableId) -> str | None:
+        """The name that a table of the database is known by; None if that is another's.
+
+        A table that is not declared is known by its name, as a glob takes it or not.
+        """
+        text = shortest(str(table), self.engine) if self.engine is Engine.POSTGRESQL else table.name
+        declared = {original: name for name, original in self.originals.items()}
+        return declared.get(text) or (None if text in self.originals else text)
+
+    @property
+    def own_schema(self) -> str:
+        """Where the platform's own tables are. Of PostgreSQL public, or the first schema captured."""
+        texts = (*(self.originals.get(name, name) for name in self.collections), *self.globs)
+        schemas = [split(text, self.engine, self.database).schema for text in texts]
+        return (
+            schemas[0]
+            if schemas and PUBLIC not in schemas
+            else split(MARKERS, self.engine, self.database).schema
+        )
 
     @property
     def captured(self) -> tuple[str, ...]:
-        """All collections the connector includes: the declared ones and the markers."""
-        return (*self.collections, MARKERS)
+        """All collections the connector includes: the declared ones and the platform's own."""
+        return (*self.collections, *(_OWN[:1] if self.engine is Engine.MONGODB else _OWN))
+
+    def _in_full(self, name: str) -> str:
+        """With PostgreSQL's schema, so that a glob of one schema takes no table of another."""
+        if self.engine is not Engine.POSTGRESQL:
+            return name
+        return str(split(self.originals.get(name, name), self.engine, self.database))
+
+    def _is_own(self, name: str) -> bool:
+        return (name.rpartition(".")[2] if self.engine is Engine.POSTGRESQL else name) in _OWN

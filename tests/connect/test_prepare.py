@@ -14,7 +14,6 @@ from cdc_platform.core.source import Source
         "mongodb://ann:s3cret@db:port/",
         "mongodb://ann:s3cr@et@db/",
         "mongodb://ann:s3cret@",
-        "ann:s3cret@db:1",
     ],
 )
 def test_a_connection_string_that_cannot_be_used_is_told_without_the_password(uri: str):

@@ -16,7 +16,12 @@ def test_a_source_shows_no_password() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"partitions": 0}, "partitions"), ({"database": None}, "database"), ({"url": SECRET}, "url")],
+    [
+        ({"partitions": 0}, "partitions"),
+        ({"database": None}, "database"),
+        ({"url": SECRET}, "url"),
+        ({"uri": "ann:s3cret@db:1"}, "begins with mongodb://"),
+    ],
 )
 def test_a_wrong_declaration_is_told_without_the_password(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(ValidationError) as refusal:
