@@ -51,11 +51,10 @@ METADATA: Final = pl.Schema(
 )
 """Every changelog and current row carries these. ``_key`` is the source key as canonical JSON text: of
 MongoDB with its BSON type, so that 1 and "1" are two keys; of a database with tables an object of the key's
-columns; null in the changelog of a table without a key, and for a truncation. ``_cdc_timestamp`` is the source's
-commit time. ``_cdc_position`` orders events of one source; its type is that of the engine (here MongoDB's;
-``core.position.metadata`` has the others).
-``_cdc_resent`` is true for an event that an earlier row of the changelog holds already; no current row is
-one."""
+columns; null in the changelog of a table without a key, and for a truncation. ``_cdc_timestamp`` is the
+source's commit time. ``_cdc_position`` orders events of one source; its type is that of the engine (here
+MongoDB's; ``core.position.metadata`` has the others). ``_cdc_resent`` is true for an event that an earlier
+row of the changelog holds already; no current row is one."""
 
 DEAD_LETTERS: Final = pl.Schema(
     {

@@ -66,6 +66,14 @@ class LogReader(Protocol):
     def close(self) -> None: ...
 
 
+class Registry(Protocol):
+    """Where the schemas of Avro records are."""
+
+    def schema(self, schema_id: int) -> str | None:
+        """The text of an Avro schema; None if there is none of that id. Raises Transient."""
+        ...
+
+
 class LakeTable(Protocol):
     """One table of the lake. Rows and offsets are committed together or not at all."""
 

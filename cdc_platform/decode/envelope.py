@@ -63,13 +63,7 @@ class Envelopes:
 def read_envelopes(records: pl.DataFrame, record_bytes: int) -> Envelopes:
     """``records``: in RECORD_SCHEMA and with a column row, no value null. ``record_bytes``: the most a record
     may have."""
-    sized = records.with_columns(size=pl.col("value").bin.size() + pl.col("key").bin.size().fill_null(0))
-    large = sized.filter(pl.col("size") > record_bytes).select("row", "size")
-    bad = [
-        Refusal(row, f"the record has {size} bytes, more than {record_bytes}", _SMALLER)
-        for row, size in large.iter_rows()
-    ]
-    kept = sized.filter(pl.col("size") <= record_bytes).drop("size")
+    kept, bad = oversized(records, record_bytes)
     kept, keys = _parsed(kept, "key", _KEY, bad)
     kept, values = _parsed(kept, "value", _VALUE, bad)
     events = values.select(
@@ -86,6 +80,19 @@ def read_envelopes(records: pl.DataFrame, record_bytes: int) -> Envelopes:
         Refusal(row, what, _IMAGES if "document" in what else _CONVERTER) for row, what in unsound.iter_rows()
     ]
     return Envelopes(events.filter(~pl.col("row").is_in(unsound["row"].implode())), tuple(bad))
+
+
+def oversized(
+    records: pl.DataFrame, record_bytes: int, row: str = "row"
+) -> tuple[pl.DataFrame, list[Refusal]]:
+    """The records without those of more than ``record_bytes``, and those. ``row``: the column of indexes."""
+    sized = records.with_columns(size=pl.col("value").bin.size() + pl.col("key").bin.size().fill_null(0))
+    large = sized.filter(pl.col("size") > record_bytes).select(row, "size")
+    bad = [
+        Refusal(at, f"the record has {size} bytes, more than {record_bytes}", _SMALLER)
+        for at, size in large.iter_rows()
+    ]
+    return sized.filter(pl.col("size") <= record_bytes).drop("size"), bad
 
 
 def _parsed(

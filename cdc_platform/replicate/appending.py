@@ -21,8 +21,8 @@ from cdc_platform.core import columns
 from cdc_platform.core.errors import Conflict, EventRefused, Terminal
 from cdc_platform.core.model import Kind, Receipt
 from cdc_platform.core.offsets import Offsets, Range, Ranges
+from cdc_platform.decode.decoded import Decoded
 from cdc_platform.decode.documents import Layout
-from cdc_platform.decode.mongodb import Decoded
 from cdc_platform.replicate.batch import Batch
 from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.letters import keep_letters
@@ -71,7 +71,7 @@ def _append(replica: Replica, batch: Batch, before: Carried) -> Appended:
     if not _beyond(handle.offsets, batch.records.ranges, where=table.uri):
         return Appended(None, before)
     known = replica.columns(handle)
-    decoded = batch.decoded(known, replica.rules, before.layout)
+    decoded = batch.decoded(replica.decode, known, replica.rules, before.layout)
     carried = Carried(decoded.layout, _dead_since(decoded, before, replica))
     fresh = _beyond(handle.offsets, decoded.ranges, where=table.uri)
     if not fresh:

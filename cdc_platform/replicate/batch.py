@@ -13,8 +13,8 @@ import polars as pl
 
 from cdc_platform.core.model import Records
 from cdc_platform.core.offsets import Range
+from cdc_platform.decode.decoded import Decoded, Decoder, Rules
 from cdc_platform.decode.documents import Layout
-from cdc_platform.decode.mongodb import Decoded, Rules, decode
 
 
 @dataclass(slots=True, eq=False)
@@ -27,8 +27,9 @@ class Batch:
     _rules: Rules | None = None
     _decoded: Decoded | None = None
 
-    def decoded(self, columns: pl.Schema, rules: Rules, layout: Layout) -> Decoded:
-        """For a table with these columns. ``layout``: what earlier documents looked like, to parse faster."""
+    def decoded(self, decode: Decoder, columns: pl.Schema, rules: Rules, layout: Layout) -> Decoded:
+        """For a table with these columns. ``decode``: of the records' source. ``layout``: what earlier
+        documents looked like, to parse faster."""
         with self._lock:
             if self._decoded is None or (self._columns, self._rules) != (columns, rules):
                 self._decoded = decode(self.records, columns, rules, layout)

@@ -15,7 +15,8 @@ from cdc_platform.core.model import Format, Handle, Kind, Limits, Policy, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Probe, no_probe
 from cdc_platform.core.schema import compare
-from cdc_platform.decode.mongodb import Rules
+from cdc_platform.decode.decoded import Decoder, Rules
+from cdc_platform.decode.mongodb import decode
 
 ATTEMPTS: Final = 10
 CONFLICT_SECONDS: Final = 60.0
@@ -39,7 +40,7 @@ class Replica:
 
     ``now``: the wall clock, in UTC. ``declared``: columns that the changelog has from the beginning.
     ``kinds``: which of the tables to write. ``values``: what becomes of a
-    value that does not fit.
+    value that does not fit. ``decode``: reads the source's records.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Replica:
     kinds: frozenset[Kind] = frozenset(Kind)
     format: Format = Format.DELTA
     probe: Probe = no_probe
+    decode: Decoder = decode
     retrying: Retrying = field(
         default_factory=lambda: Retrying(
             stop=spent,

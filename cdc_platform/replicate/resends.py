@@ -19,19 +19,17 @@ partition; once the topic has got more of them, in all, as a connector may send 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
 import polars as pl
 
 from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, POSITION, READ, RESENT
 from cdc_platform.core.errors import SourceReplaced
 from cdc_platform.core.model import RECORD_SCHEMA, Handle, Policy, Records
 from cdc_platform.core.offsets import Positions, Range, Ranges
+from cdc_platform.decode.decoded import Rules
 from cdc_platform.decode.fold import once
-from cdc_platform.decode.mongodb import Rules, decode
 from cdc_platform.replicate.growth import has_grown
 from cdc_platform.replicate.replica import Replica
 
@@ -140,9 +138,10 @@ def _in_letters(replica: Replica, handle: Handle, events: pl.DataFrame, identity
     names = {PARTITION: "partition", OFFSET: "offset"}
     records = kept.rename(names).select(*RECORD_SCHEMA).cast(RECORD_SCHEMA)
     rules = Rules(Policy.JSON, replica.limits.record_bytes)
-    decoded = decode(Records(replica.stream, records, {}), replica.columns(handle), rules)
+    decoded = replica.decode(Records(replica.stream, records, {}), replica.columns(handle), rules)
     unknown = decoded.letters.select(PARTITION, "key")
-    told = unknown.select(PARTITION, pl.Series(KEY, map(_id, unknown["key"]), dtype=pl.String)).unique()
+    texts = pl.Series(KEY, map(replica.decode.key_of, unknown["key"]), dtype=pl.String)
+    told = unknown.select(PARTITION, texts).unique()
     keys = [name for name in identity if name != POSITION]
     return pl.concat(
         [
@@ -150,15 +149,6 @@ def _in_letters(replica: Replica, handle: Handle, events: pl.DataFrame, identity
             events.join(told, on=keys, how="semi").select(_PLACE),
         ]
     )
-
-
-def _id(key: bytes | None) -> str | None:
-    """What a record's key tells, if it can be read."""
-    with suppress(ValueError):
-        match orjson.loads(key or b""):
-            case {"id": str(text)}:
-                return text
-    return None
 
 
 def _tail(replica: Replica, handle: Handle, events: pl.DataFrame) -> pl.LazyFrame:

@@ -13,7 +13,8 @@ import pytest
 from cdc_platform.core.errors import EventRefused, SchemaRefused
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Policy
-from cdc_platform.decode.mongodb import Rules, decode
+from cdc_platform.decode.decoded import Rules
+from cdc_platform.decode.mongodb import decode
 from tests.corpus.rows import recorded
 
 

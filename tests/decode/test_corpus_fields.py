@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from cdc_platform.core.model import Policy
-from cdc_platform.decode.mongodb import Rules, decode
+from cdc_platform.decode.decoded import Rules
+from cdc_platform.decode.mongodb import decode
 from tests.corpus.rows import At, lake, one_by_one, recorded, rows, same
 from tests.corpus.values import KINDS
 

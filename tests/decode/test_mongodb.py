@@ -14,7 +14,8 @@ from cdc_platform.core import columns
 from cdc_platform.core.errors import EventRefused, SchemaRefused
 from cdc_platform.core.model import Policy, Records
 from cdc_platform.core.offsets import Range
-from cdc_platform.decode.mongodb import Rules, decode
+from cdc_platform.decode.decoded import Rules
+from cdc_platform.decode.mongodb import decode
 from tests.decode.events import Event, documents, records
 
 

@@ -83,10 +83,10 @@ def test_a_batch_is_decoded_once_for_tables_with_the_same_columns(log: WatchedLo
     batch = Batch(records)  # type: ignore[arg-type]
     table = delta(log)
     columns = table.columns(table.changelog.open(table.stream))
-    first = batch.decoded(columns, table.rules, Layout())
-    assert batch.decoded(columns, table.rules, Layout()) is first
+    first = batch.decoded(table.decode, columns, table.rules, Layout())
+    assert batch.decoded(table.decode, columns, table.rules, Layout()) is first
     wider = pl.Schema({**columns, "v": pl.Int64()})
-    assert batch.decoded(wider, table.rules, Layout()) is not first
+    assert batch.decoded(table.decode, wider, table.rules, Layout()) is not first
 
 
 @pytest.mark.parametrize("kind", list(Kind))

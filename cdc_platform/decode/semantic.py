@@ -1,0 +1,206 @@
+"""What Debezium's values mean, and the columns of the lake that they become.
+
+Invariants
+- The type of a column follows from the schema alone, never from the values of a batch.
+- All integers are 64 bits wide, all decimals 38 digits, all floats doubles: what a database widens later fits
+  the column that is there.
+- A value that its column cannot hold (a date of infinity) is null in it and named in ``lost``: what becomes
+  of it is the source's policy.
+
+Source: Debezium 3.4's io.debezium.time, io.debezium.data and Kafka Connect's logical types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdc_platform.core.columns import UTC_MICROS
+from cdc_platform.decode import decimals
+from cdc_platform.decode.shape import Shape
+
+NAIVE_MICROS: Final = pl.Datetime("us")
+DECIMAL_TEXT: Final = pl.Struct({"$numberDecimal": pl.String})
+"""A decimal of any length, as ``core.logical`` keeps it apart from text."""
+
+_CONNECT: Final = "org.apache.kafka.connect.data."
+_TIME: Final = "io.debezium.time."
+_VARIABLE: Final = "io.debezium.data.VariableScaleDecimal"
+_ZONED: Final = f"{_TIME}ZonedTimestamp"
+
+_MICROS: Final[Mapping[str, int]] = {
+    f"{_TIME}Timestamp": 1_000,
+    f"{_CONNECT}Timestamp": 1_000,
+    f"{_TIME}MicroTimestamp": 1,
+}
+_CLOCK: Final[Mapping[str, int]] = {
+    f"{_TIME}Time": 1_000,
+    f"{_CONNECT}Time": 1_000,
+    f"{_TIME}MicroTime": 1,
+}
+_DAYS: Final = frozenset({f"{_TIME}Date", f"{_CONNECT}Date"})
+_KINDS: Final[Mapping[str, pl.DataType]] = {
+    "boolean": pl.Boolean(),
+    **dict.fromkeys(("int8", "int16", "int32", "int64"), pl.Int64()),
+    **dict.fromkeys(("float", "double", "float32", "float64"), pl.Float64()),
+    "string": pl.String(),
+    "bytes": pl.Binary(),
+    "map": pl.String(),
+}
+
+
+def lake_type(shape: Shape) -> pl.DataType:
+    """The logical type of the column that values of this shape become."""
+    match shape.kind:
+        case "array" if shape.items is not None:
+            return pl.List(lake_type(shape.items))
+        case "struct" if shape.semantic == _VARIABLE:
+            return DECIMAL_TEXT
+        case "struct":
+            return pl.Struct({each.name: lake_type(each.shape) for each in shape.fields})
+    if shape.semantic in _MICROS:
+        return NAIVE_MICROS
+    if shape.semantic in _DAYS:
+        return pl.Date()
+    if shape.semantic in _CLOCK:
+        return pl.String()
+    if shape.semantic == _ZONED:
+        return UTC_MICROS
+    if shape.semantic == f"{_CONNECT}Decimal":
+        scale = _fixed_scale(shape)
+        return DECIMAL_TEXT if scale is None else pl.Decimal(decimals.DIGITS, scale)
+    return _KINDS[shape.kind]
+
+
+def lake_column(values: pl.Series, shape: Shape) -> pl.Series:
+    """The values as ``lake_type`` says. ``values``: as Avro has them, bytes as bytes, floats as floats."""
+    if values.dtype == pl.Null:
+        return values.cast(lake_type(shape))
+    match shape.kind:
+        case "array" if shape.items is not None:
+            return _list(values, shape.items)
+        case "struct" if shape.semantic == _VARIABLE:
+            parts = values.struct
+            return _wrapped(decimals.texts(parts.field("value"), parts.field("scale")), values)
+        case "struct":
+            return _struct(values, shape)
+        case "map":
+            return _map(values)
+    if convert := _CONVERT.get(shape.semantic):
+        return convert(values, shape)
+    return values.cast(lake_type(shape))
+
+
+def lost(values: pl.Series, column: pl.Series) -> pl.Series:
+    """Which rows have a value that became null in the column, on any level."""
+    if isinstance(values.dtype, pl.List) and isinstance(column.dtype, pl.List):
+        nulls = pl.element().is_null().sum()
+        before, after = values.list.eval(nulls), column.list.eval(nulls)
+        return (before.list.first() != after.list.first()).fill_null(value=False)
+    return values.is_not_null() & column.is_null()
+
+
+def _fixed_scale(shape: Shape) -> int | None:
+    """The scale of a decimal whose column is a Decimal; None if it is text."""
+    precision = shape.parameters.get("connect.decimal.precision")
+    scale = int(shape.parameters.get("scale", 0))
+    if precision is None or int(precision) > decimals.DIGITS or not 0 <= scale <= decimals.DIGITS:
+        return None
+    return scale
+
+
+def _decimal(values: pl.Series, shape: Shape) -> pl.Series:
+    scale = _fixed_scale(shape)
+    if scale is not None:
+        return decimals.fixed(values, scale)
+    scales = pl.repeat(int(shape.parameters.get("scale", 0)), len(values), dtype=pl.Int64, eager=True)
+    return _wrapped(decimals.texts(values, scales), values)
+
+
+def _wrapped(texts: pl.Series, values: pl.Series) -> pl.Series:
+    name = values.name
+    row = pl.struct(pl.col("t").alias("$numberDecimal"))
+    frame = pl.DataFrame({"t": texts})
+    return frame.select(pl.when(pl.col("t").is_not_null()).then(row).alias(name))[name]
+
+
+def _clock(values: pl.Series, shape: Shape) -> pl.Series:
+    """A time of day, or MariaDB's span of up to 838 hours either way, as -HH:MM:SS.ffffff."""
+    micros = pl.col("v").cast(pl.Int64) * _CLOCK[shape.semantic]
+    whole = micros.abs()
+    seconds = whole // 1_000_000
+    text = pl.concat_str(
+        pl.when(micros < 0).then(pl.lit("-")).otherwise(pl.lit("")),
+        (seconds // 3600).cast(pl.String).str.zfill(2),
+        pl.lit(":"),
+        (seconds // 60 % 60).cast(pl.String).str.zfill(2),
+        pl.lit(":"),
+        (seconds % 60).cast(pl.String).str.zfill(2),
+        pl.lit("."),
+        (whole % 1_000_000).cast(pl.String).str.zfill(6),
+    )
+    return pl.DataFrame({"v": values}).select(text.alias(values.name))[values.name]
+
+
+def _zoned(values: pl.Series, shape: Shape) -> pl.Series:
+    del shape
+    return values.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC", strict=False)
+
+
+def _moment(values: pl.Series, shape: Shape) -> pl.Series:
+    return (values.cast(pl.Int64) * _MICROS[shape.semantic]).cast(NAIVE_MICROS)
+
+
+def _date(values: pl.Series, shape: Shape) -> pl.Series:
+    del shape
+    return values.cast(pl.Int32).cast(pl.Date)
+
+
+_CONVERT: Final[Mapping[str, Callable[[pl.Series, Shape], pl.Series]]] = {
+    **dict.fromkeys(_MICROS, _moment),
+    **dict.fromkeys(_CLOCK, _clock),
+    **dict.fromkeys(_DAYS, _date),
+    _ZONED: _zoned,
+    f"{_CONNECT}Decimal": _decimal,
+}
+
+
+def _struct(values: pl.Series, shape: Shape) -> pl.Series:
+    parts = [
+        lake_column(values.struct.field(each.name), each.shape).alias(each.name) for each in shape.fields
+    ]
+    there = values.is_not_null()
+    frame = pl.DataFrame([*parts, there.alias(" there")])
+    row = pl.struct(each.name for each in shape.fields)
+    return frame.select(pl.when(pl.col(" there")).then(row).alias(values.name))[values.name]
+
+
+def _list(values: pl.Series, items: Shape) -> pl.Series:
+    array = values.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    # Offsets are counted from zero again: Arrow takes no null mask beside the offsets of a slice.
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    inner = pl.Series("item", pl.from_arrow(array.values[first:last]))
+    converted = lake_column(inner, items).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    rebuilt = pa.LargeListArray.from_arrays(
+        pc.subtract(array.offsets, first).cast(pa.int64()), converted, mask=array.is_null()
+    )
+    return pl.Series(values.name, pl.from_arrow(rebuilt), dtype=pl.List(lake_type(items)))
+
+
+def _map(values: pl.Series) -> pl.Series:
+    """As JSON text: what a map holds is the value's affair, not the table's."""
+    if values.dtype == pl.String:
+        return values
+    if isinstance(values.dtype, pl.Struct):
+        return values.struct.json_encode()
+    return values.map_elements(_map_text, return_dtype=pl.String)
+
+
+def _map_text(pairs: pl.Series) -> str:
+    found = dict(zip(pairs.struct.field("key"), pairs.struct.field("value"), strict=True))
+    return orjson.dumps(found).decode()

@@ -1,0 +1,140 @@
+"""Kafka Connect's schemas: what a record's fields are, told by its JSON envelope or by an Avro schema.
+
+Both ways of writing give the same ``Shape``, so what follows knows one description of a record.
+
+Source: JsonConverter's envelope (``{"schema": …, "payload": …}``), and AvroData's properties
+``connect.name``, ``connect.type``, ``connect.parameters`` of an Avro schema.
+The column's own name, where the converter had to
+change it, is in a parameter that Debezium sets with ``column.propagate.source.type``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+_COLUMN: Final = "__debezium.source.column.name"
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+_FROM_AVRO: Final = {
+    "boolean": "boolean",
+    "int": "int32",
+    "long": "int64",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "enum": "string",
+    "bytes": "bytes",
+    "fixed": "bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """``kind``: Connect's type: boolean, int8 to int64, float, double, string, bytes, array, map, struct.
+
+    ``semantic``: the schema's name, which says what the value means, as ``io.debezium.time.Date``.
+    ``items``: of an array's elements or a map's values.
+    """
+
+    kind: str
+    semantic: str = ""
+    parameters: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    fields: tuple[Field, ...] = ()
+    items: Shape | None = None
+
+    def field(self, name: str) -> Shape | None:
+        return next((each.shape for each in self.fields if each.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """``name``: in the record. ``column``: in the database."""
+
+    name: str
+    shape: Shape
+
+    @property
+    def column(self) -> str:
+        return self.shape.parameters.get(_COLUMN, self.name)
+
+
+def from_json(schema: Any) -> Shape:
+    """Of the envelope's ``schema``. Raises ValueError for what is none."""
+    match schema:
+        case {"type": "struct", "fields": list(fields)}:
+            inner = tuple(Field(str(each["field"]), from_json(each)) for each in fields)
+            return Shape("struct", *_named(schema), fields=inner)
+        case {"type": "array", "items": items}:
+            return Shape("array", *_named(schema), items=from_json(items))
+        case {"type": "map", "values": values}:
+            return Shape("map", *_named(schema), items=from_json(values))
+        case {"type": str(kind)}:
+            return Shape(kind, *_named(schema))
+    raise ValueError(f"no schema of Kafka Connect: {str(schema)[:80]}")
+
+
+def from_avro(schema: Any) -> Shape:
+    """Of a parsed Avro schema. Raises ValueError for a union of more than null and one type."""
+    return _avro(schema, {}, "")
+
+
+def _avro(schema: Any, known: dict[str, Shape], namespace: str) -> Shape:
+    match schema:
+        case str():
+            if schema in _FROM_AVRO:
+                return Shape(_FROM_AVRO[schema])
+            found = known.get(schema) or known.get(f"{namespace}.{schema}")
+            if found is None:
+                raise ValueError(f"the Avro type {schema} is not defined")
+            return found
+        case list():
+            some = [each for each in schema if each != "null"]
+            if len(some) != 1:
+                raise ValueError(f"a union of {len(some)} types")
+            return _avro(some[0], known, namespace)
+        case {"type": "record", "name": str(name), "fields": list(fields)}:
+            inside, full = _full_name(schema, name, namespace)
+            inner = tuple(Field(each["name"], _avro(each["type"], known, inside)) for each in fields)
+            shape = Shape("struct", *_named(schema, "connect."), fields=inner)
+            known[full] = shape
+            return shape
+        case {"type": "array", "items": items}:
+            return Shape("array", *_named(schema, "connect."), items=_avro(items, known, namespace))
+        case {"type": "map", "values": values}:
+            return Shape("map", *_named(schema, "connect."), items=_avro(values, known, namespace))
+        case {"type": dict() | list() as inner_type}:
+            return _avro(inner_type, known, namespace)
+        case {"type": str(plain)} if plain in _FROM_AVRO:
+            kind = str(schema.get("connect.type", _FROM_AVRO[plain]))
+            shape = Shape(kind, *_named(schema, "connect."))
+            if plain in ("enum", "fixed"):
+                known[_full_name(schema, schema["name"], namespace)[1]] = shape
+            return shape
+        case {"type": str(name)}:
+            return _avro(name, known, namespace)
+    raise ValueError(f"no Avro schema: {str(schema)[:80]}")
+
+
+def _full_name(schema: Mapping[str, Any], name: str, namespace: str) -> tuple[str, str]:
+    """The namespace inside of a named type, and its full name."""
+    inside, _, _ = name.rpartition(".")
+    inside = inside or schema.get("namespace", namespace)
+    last = name.rpartition(".")[2]
+    return inside, f"{inside}.{last}" if inside else last
+
+
+def _named(schema: Mapping[str, Any], prefix: str = "") -> tuple[str, Mapping[str, str]]:
+    parameters = {str(k): str(v) for k, v in dict(_parameters(schema, prefix)).items()}
+    return str(schema.get(f"{prefix}name", "")), MappingProxyType(parameters)
+
+
+def _parameters(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    yield from (schema.get(f"{prefix}parameters") or {}).items()
+    if prefix and schema.get("logicalType") == "decimal":
+        # AvroData keeps a decimal's scale and precision as Avro does, not as parameters.
+        yield "scale", schema.get("scale", 0)
+        if "precision" in schema:
+            yield "avro.precision", schema["precision"]
