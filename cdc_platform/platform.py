@@ -20,6 +20,7 @@ from pymongo import MongoClient
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import KnownCollections, identities
+from cdc_platform.connect.config import Services
 from cdc_platform.connect.deploy import deploy
 from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
@@ -213,7 +214,7 @@ def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) ->
     source = found.source
     log.create({source.topic(name): source.partitions for name in source.captured})
     with ConnectClient(settings.connect_url) as client:
-        return deploy(source, client, deadline)
+        return deploy(source, client, deadline, Services.of(settings))
 
 
 def crash_probe() -> Probe:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
-from cdc_platform.connect.config import connector_config
+from cdc_platform.connect.config import Services, connector_config
 from cdc_platform.connect.prepare import prepare
 from cdc_platform.connect.status import ConnectorStatus, Progress
 from cdc_platform.core.errors import Transient
@@ -17,17 +17,19 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks at how far a connector has come: it commits its position about as often."""
 
 
-def deploy(source: Source, client: ConnectClient, deadline: float = 60.0) -> ConnectorStatus:
+def deploy(
+    source: Source, client: ConnectClient, deadline: float = 60.0, services: Services | None = None
+) -> ConnectorStatus:
     """Prepare the database, create or update the connector, and return once its task runs.
 
     May be repeated at any time. ``deadline``: seconds for the worker to become ready; each further step has
     its own bound. Raises Terminal for what a person has to correct, Transient if a component does not answer
-    in time.
+    in time. ``services``: what the connector reaches beside the database; by default the local stack's.
     """
     prepare(source)
     client.wait_ready(deadline)
     before = client.find(source.connector)
-    client.apply(source.connector, connector_config(source))
+    client.apply(source.connector, connector_config(source, services))
     if before is not None and before.failed:  # the same settings again would not start it
         client.restart(source.connector)
     return client.verify(source.connector, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +22,20 @@ class Settings(BaseSettings):
     kafka_bootstrap: str = Field(default="127.0.0.1:29092", description="Kafka's bootstrap servers.")
     connect_url: str = Field(
         default="http://127.0.0.1:28083", pattern="^https?://", description="Kafka Connect's REST address."
+    )
+    registry_url: str = Field(
+        default="http://127.0.0.1:28081/apis/ccompat/v7",
+        pattern="^https?://",
+        description="The schema registry's address, of the API that is Confluent's.",
+    )
+    connect_kafka_bootstrap: str = Field(
+        default="", description="Kafka's bootstrap servers as Kafka Connect reaches them, if by others."
+    )
+    connect_registry_url: str = Field(
+        default="", description="The schema registry's address as Kafka Connect reaches it, if by another."
+    )
+    connect_avro_converter: Literal["apicurio", "confluent"] = Field(
+        default="apicurio", description="The Avro converter that Kafka Connect has."
     )
     lake_root: Annotated[Path | str, BeforeValidator(_folder_or_address)] = Field(
         default=Path(".cdc/lake"),

@@ -21,9 +21,9 @@ from cdc_platform.core.capture import Capture, Wire
 from cdc_platform.core.declaration import Declaration
 from cdc_platform.core.declared import column_type
 from cdc_platform.core.model import Format, Kind, Target
-from cdc_platform.core.naming import PUBLIC, TableId, as_declared, require_apart, shortest, split
+from cdc_platform.core.naming import TableId, as_declared, require_apart, shortest, split
 from cdc_platform.core.partitioning import Folder
-from cdc_platform.core.pattern import carried, matches
+from cdc_platform.core.pattern import carried, is_glob, matches
 from cdc_platform.core.position import Engine
 
 __all__ = ["MARKERS", "SIGNALS", "Capture", "Source", "Wire"]
@@ -180,11 +180,8 @@ class Source(Declaration):
         """Where the platform's own tables are. Of PostgreSQL public, or the first schema captured."""
         texts = (*(self.originals.get(name, name) for name in self.collections), *self.globs)
         schemas = [split(text, self.engine, self.database).schema for text in texts]
-        return (
-            schemas[0]
-            if schemas and PUBLIC not in schemas
-            else split(MARKERS, self.engine, self.database).schema
-        )
+        usual = split(MARKERS, self.engine, self.database).schema
+        return next((each for each in schemas if not is_glob(each)), usual) if usual not in schemas else usual
 
     @property
     def captured(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cdc_platform.connect.client import VERIFY_TRIES, Applied, ConnectClient
-from cdc_platform.connect.config import CONNECTOR_CLASS
+from cdc_platform.connect.config.mongodb import CONNECTOR_CLASS
 from cdc_platform.connect.status import Progress, State
 from cdc_platform.core.errors import Terminal, Transient
 from tests.connect.worker import Answer, Worker, recorded, said, serving

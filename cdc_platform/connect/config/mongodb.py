@@ -1,10 +1,6 @@
-"""The Debezium connector of a source, as Kafka Connect takes it. Pure.
+"""Settings of Debezium's connector for MongoDB.
 
 Invariants
-- Names come from ``Source``, so that the connector writes to the topics that are read.
-- Settings that correctness rests on cannot be tuned: exactly-once is required, nothing is skipped or
-  tolerated, and a change is one record (no tombstones). Without them a crash repeats rows or a bad event
-  vanishes.
 - The commit time of an event lies in the second of its cluster time: with ``ord`` it is the exact position
   that proofs compare at. Without that, an event near a second's end is placed on the wrong side of a proof.
 - A change event is at most as large as MongoDB sends one: it loses what nothing downstream needs before it
@@ -19,35 +15,16 @@ from typing import Final
 import orjson
 
 from cdc_platform.core.pattern import expression
-from cdc_platform.core.sizes import MAX_DOCUMENT_BYTES, MAX_RECORD_BYTES
-from cdc_platform.core.source import Source
+from cdc_platform.core.sizes import MAX_DOCUMENT_BYTES
+from cdc_platform.core.source import Source, Wire
 
 CONNECTOR_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
+_SNAPSHOT_THREADS: Final = 4
 
-_HEARTBEATS: Final = "__debezium-heartbeat"
 
-
-def connector_config(source: Source) -> dict[str, str]:
-    """Connect's settings for ``source``; their meaning is Debezium 3.4's. Holds the source's credentials."""
+def settings(source: Source) -> dict[str, str]:
     return {
         "connector.class": CONNECTOR_CLASS,
-        "tasks.max": "1",
-        "topic.prefix": source.name,
-        **_capture(source),
-        **_snapshot(source),
-        **_delivery(),
-        **_topics(source),
-        **_format(),
-    }
-
-
-def service_topics(source: Source) -> tuple[str, str]:
-    """The topics the connector writes besides those of its collections: heartbeats, transactions."""
-    return f"{_HEARTBEATS}.{source.name}", f"{source.name}.transaction"
-
-
-def _capture(source: Source) -> dict[str, str]:
-    return {
         "mongodb.connection.string": source.uri,
         # an unreachable server is found in seconds, when the settings are validated and when a task starts
         "mongodb.server.selection.timeout.ms": "10000",
@@ -61,17 +38,18 @@ def _capture(source: Source) -> dict[str, str]:
         "cursor.pipeline": orjson.dumps([{"$addFields": _commit_time() | _fitting_images()}]).decode(),
         # before Debezium's own stages: they already fail with an event that is too large
         "cursor.pipeline.order": "user_first",
-        "skipped.operations": "none",
-        "provide.transaction.metadata": "true",
-        "tombstones.on.delete": "false",
-        "heartbeat.interval.ms": "1000",
-        "heartbeat.topics.prefix": _HEARTBEATS,
-        "poll.interval.ms": str(source.capture.poll_interval_ms),
-        "max.batch.size": str(source.capture.batch_size),
-        "max.queue.size": str(source.capture.queue_size),
-        # the queue counts events, whatever their size: bounded in bytes too, or the worker's heap is not
-        "max.queue.size.in.bytes": str(64 * 2**20),
+        **_names(source),
+        "snapshot.mode": "initial",
+        "snapshot.fetch.size": str(source.capture.snapshot_fetch_size),
+        "snapshot.max.threads": str(source.capture.snapshot_threads or _SNAPSHOT_THREADS),
     }
+
+
+def _names(source: Source) -> dict[str, str]:
+    """Avro has no names with other characters than letters, digits and underscores."""
+    if source.written_as is not Wire.AVRO:
+        return {}
+    return {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
 
 
 def _included(source: Source) -> list[str]:
@@ -126,53 +104,4 @@ def _fitting_images() -> dict[str, object]:
     return {
         "updateDescription": kept("$updateDescription", [before, after]),
         "fullDocumentBeforeChange": kept(before, [after]),
-    }
-
-
-def _snapshot(source: Source) -> dict[str, str]:
-    return {
-        "snapshot.mode": "initial",
-        "snapshot.fetch.size": str(source.capture.snapshot_fetch_size),
-        "snapshot.max.threads": str(source.capture.snapshot_threads),
-    }
-
-
-def _delivery() -> dict[str, str]:
-    return {
-        "exactly.once.support": "required",
-        "event.processing.failure.handling.mode": "fail",
-        "errors.tolerance": "none",
-        # Debezium tries again whatever MongoDB refuses, for ever unless told otherwise, and its task is shown
-        # as running meanwhile: after five minutes of refusals the task shall fail, with the reason
-        "retriable.restart.connector.wait.ms": "2000",
-        "errors.max.retries": "150",
-        "errors.log.enable": "true",
-        "errors.log.include.messages": "false",  # documents do not belong in logs
-        "producer.override.compression.type": "lz4",
-        "producer.override.linger.ms": "5",
-        "producer.override.batch.size": "262144",
-        "producer.override.max.request.size": str(MAX_RECORD_BYTES),
-        "producer.override.buffer.memory": str(MAX_RECORD_BYTES + 32 * 2**20),
-    }
-
-
-def _topics(source: Source) -> dict[str, str]:
-    """Topics that Connect creates, replicated as the brokers do by default. One there is stays as it is."""
-    return {
-        "topic.creation.default.replication.factor": "-1",
-        "topic.creation.default.partitions": str(source.partitions),
-        "topic.creation.default.max.message.bytes": str(MAX_RECORD_BYTES),
-        "topic.creation.groups": "service",
-        "topic.creation.service.include": ",".join(map(re.escape, service_topics(source))),
-        "topic.creation.service.replication.factor": "-1",
-        "topic.creation.service.partitions": "1",
-    }
-
-
-def _format() -> dict[str, str]:
-    return {
-        "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "key.converter.schemas.enable": "false",
-        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "value.converter.schemas.enable": "false",
     }

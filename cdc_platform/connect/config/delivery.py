@@ -1,0 +1,58 @@
+"""How every connector hands on what it reads: exactly once, all of it, into topics of known shape."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from cdc_platform.core.sizes import MAX_RECORD_BYTES
+from cdc_platform.core.source import Source
+
+_HEARTBEATS: Final = "__debezium-heartbeat"
+
+
+def service_topics(source: Source) -> tuple[str, str]:
+    """The topics the connector writes besides those of its collections: heartbeats, transactions."""
+    return f"{_HEARTBEATS}.{source.name}", f"{source.name}.transaction"
+
+
+def delivery(source: Source) -> dict[str, str]:
+    return {
+        "exactly.once.support": "required",
+        "event.processing.failure.handling.mode": "fail",
+        "errors.tolerance": "none",
+        "skipped.operations": "none",
+        "provide.transaction.metadata": "true",
+        "tombstones.on.delete": "false",
+        "heartbeat.interval.ms": "1000",
+        "heartbeat.topics.prefix": _HEARTBEATS,
+        "poll.interval.ms": str(source.capture.poll_interval_ms),
+        "max.batch.size": str(source.capture.batch_size),
+        "max.queue.size": str(source.capture.queue_size),
+        # the queue counts events, whatever their size: bounded in bytes too, or the worker's heap is not
+        "max.queue.size.in.bytes": str(64 * 2**20),
+        # Debezium tries again whatever the database refuses, for ever unless told otherwise, and its task is
+        # shown as running meanwhile: after five minutes of refusals the task shall fail, with the reason
+        "retriable.restart.connector.wait.ms": "2000",
+        "errors.max.retries": "150",
+        "errors.log.enable": "true",
+        "errors.log.include.messages": "false",  # documents and rows do not belong in logs
+        "producer.override.compression.type": "lz4",
+        "producer.override.linger.ms": "5",
+        "producer.override.batch.size": "262144",
+        "producer.override.max.request.size": str(MAX_RECORD_BYTES),
+        "producer.override.buffer.memory": str(MAX_RECORD_BYTES + 32 * 2**20),
+    }
+
+
+def topics(source: Source) -> dict[str, str]:
+    """Topics that Connect creates, replicated as the brokers do by default. One there is stays as it is."""
+    return {
+        "topic.creation.default.replication.factor": "-1",
+        "topic.creation.default.partitions": str(source.partitions),
+        "topic.creation.default.max.message.bytes": str(MAX_RECORD_BYTES),
+        "topic.creation.groups": "service",
+        "topic.creation.service.include": ",".join(map(re.escape, service_topics(source))),
+        "topic.creation.service.replication.factor": "-1",
+        "topic.creation.service.partitions": "1",
+    }
