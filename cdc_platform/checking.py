@@ -14,12 +14,12 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Final
 
 import polars as pl
-from pymongo import MongoClient
 
 from cdc_platform.catching_up import catch_up
 from cdc_platform.connect.client import ConnectClient
@@ -43,7 +43,7 @@ from cdc_platform.verify.lag import Capturing, Connector, Stage, lag_check
 from cdc_platform.verify.notes import Anchor, Extent, Notes
 from cdc_platform.verify.schema import schema_consistent
 from cdc_platform.verify.stretch import Place
-from cdc_platform.verify.truth import Document, connect
+from cdc_platform.verify.truth.opening import Truths, truths
 from cdc_platform.verify.verdict import Cause, Result, Verdict
 
 WORKERS: Final = 4
@@ -83,8 +83,8 @@ def verify(
     asked = any(Check.LAG in checks for checks in wanted.values())
     connector = _connector(settings, source) if asked else None
     stop = Event()
-    with connect(source.uri) as client, ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        reach = _Reach(settings, source, log, client, connector, stop, anew)
+    with truths(source) as truth_of, ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        reach = _Reach(settings, source, log, truth_of, connector, stop, anew)
         work = [
             pool.submit(
                 _findings,
@@ -112,7 +112,7 @@ class _Reach:
     settings: Settings
     source: Source
     log: KafkaLog
-    client: MongoClient[Document]
+    truth_of: Truths
     connector: Connector | None
     stop: Event
     anew: bool
@@ -156,14 +156,15 @@ def _proofs(reach: _Reach, tables: Sequence[_Table]) -> tuple[list[Finding], lis
     settings = reach.settings
     held = holds(settings, reach.source).held(tables[0].replica.name) is not None
     try:
-        results = prove_alike(
-            [subject(reach.source, each.replica, reach.log, reach.client) for each in tables],
-            marker=uuid.uuid4().hex,
-            deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
-            clock=time.monotonic,
-            sleep=reach.sleep,
-            drains={each.replica.format: each.catch_up for each in tables},
-        )
+        with closing(reach.truth_of(tables[0].replica.name)) as truth:
+            results = prove_alike(
+                [subject(reach.source, each.replica, reach.log, truth) for each in tables],
+                marker=uuid.uuid4().hex,
+                deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
+                clock=time.monotonic,
+                sleep=reach.sleep,
+                drains={each.replica.format: each.catch_up for each in tables},
+            )
     except (pl.exceptions.PolarsError, OSError) as error:
         if len(tables) > 1:  # which of them could not be read is found by proving each alone
             alone = [_proofs(reach, [each]) for each in tables]

@@ -16,7 +16,6 @@ from typing import assert_never
 import jinja2
 import yaml
 from pydantic import ValidationError
-from pymongo import MongoClient
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import KnownCollections, identities
@@ -41,7 +40,7 @@ from cdc_platform.replicate.letters import read_letters
 from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.stretch import Place as Placed
 from cdc_platform.verify.subject import Subject
-from cdc_platform.verify.truth import Document, MongoTruth
+from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import OpenLetter
 
 SOURCES = Path(__file__).parent / "defs"
@@ -167,12 +166,12 @@ def open_letters(replica: Replica) -> list[OpenLetter]:
     return [OpenLetter(each.partition, each.offset, each.reason) for each in letters]
 
 
-def subject(source: Source, replica: Replica, log: Log, client: MongoClient[Document]) -> Subject:
-    """What a table's proof compares. ``client``: of the source's database."""
+def subject(source: Source, replica: Replica, log: Log, truth: Truth) -> Subject:
+    """What a table's proof compares."""
     return Subject(
         table=replica.name,
         stream=replica.stream,
-        truth=MongoTruth(client, source.database, replica.name),
+        truth=truth,
         log=log,
         changelog=replica.changelog,
         current=replica.current,

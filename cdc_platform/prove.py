@@ -1,4 +1,4 @@
-"""Proves that a table's lake equals its live source at a cluster time T, while both move.
+"""Proves that a table's lake equals its live source at a position T, while both move.
 
     ends before T → T → marker, marker → B = ends → lake reaches B → source at T == current table as of T
 
@@ -115,7 +115,15 @@ def _with_letters(subject: Subject, result: Result) -> Result:
 def stand(subject: Subject, patience: Patience) -> Ground:
     """Ends first, then T: whatever Kafka already holds had happened at T."""
     since = ends_of_topic(subject.log, subject.stream, patience)
-    return Ground(subject.truth.position(), since)
+    at, shape = subject.truth.position(), subject.truth.shape()
+    if not shape.keyed:
+        raise Unprovable(
+            Cause.NO_KEY,
+            "the source's table has no key: its changelog tells every change, but not which row it changed",
+            where=f"table {subject.table}",
+            remedy="give the table a primary key, if its rows are to be proven",
+        )
+    return Ground(at, since, shape)
 
 
 def await_lake(

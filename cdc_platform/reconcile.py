@@ -1,4 +1,4 @@
-"""Rows of the lake that the source has no more, found at a cluster time and deleted through the ordinary
+"""Rows of the lake that the source has no more, found at a position and deleted through the ordinary
 path.
 
 Such rows are left when deletes were never streamed: a snapshot that was interrupted and begun again, a
@@ -6,7 +6,7 @@ connector that was made anew, changes that were lost with the oplog. The stream 
 comparison does.
 
 Invariants
-- Found as a proof finds them: at one cluster time, with everything that had happened by then in the lake,
+- Found as a proof finds them: at one position, with everything that had happened by then in the lake,
   twice.
 - Deleted by an event in the key's own partition of the topic, so that every reader of the topic sees it,
   offsets stay unique, and the changelog tells of it. It names the row it deletes: a key that has come back
@@ -27,8 +27,8 @@ from cdc_platform.prove import await_lake, compared, stand
 from cdc_platform.verify.barrier import barrier_of
 from cdc_platform.verify.compare import extra_keys
 from cdc_platform.verify.patience import Patience
+from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.subject import Subject
-from cdc_platform.verify.verdict import ClusterTime
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -40,7 +40,7 @@ class Orphans:
     ``buckets_unlisted``: buckets that differ, too, and were not looked into: do it again.
     """
 
-    at: ClusterTime
+    at: SourcePosition
     rows: Mapping[str, Place]
     buckets_unlisted: int
 
@@ -75,7 +75,7 @@ def find_orphans(
 
 
 def together(found: Sequence[Orphans]) -> Orphans:
-    """What was found in several formats of one table, as it stood at the last one's time."""
+    """What was found in several formats of one table, as it stood at the last one's position."""
     rows = {key: place for each in found for key, place in each.rows.items()}
     return Orphans(found[-1].at, rows, max(each.buckets_unlisted for each in found))
 
@@ -88,11 +88,11 @@ def deletes(orphans: Orphans) -> list[tuple[int, bytes, bytes]]:
     ]
 
 
-def _delete(at: ClusterTime, offset: int) -> dict[str, object]:
+def _delete(at: SourcePosition, offset: int) -> dict[str, object]:
     return {
         "before": None,
         "after": None,
         "op": DELETE,
-        "source": {"connector": PLATFORM, "ts_ms": at.seconds * 1000, "ord": at.ord, REPAIRS: offset},
+        "source": {"connector": PLATFORM, **at.source(), REPAIRS: offset},
         "transaction": None,
     }

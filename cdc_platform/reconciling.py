@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import closing
 
 from cdc_platform.catching_up import catch_up
 from cdc_platform.core.settings import Settings
@@ -15,7 +16,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.kafka.writer import write
 from cdc_platform.platform import subject, table_replicas
 from cdc_platform.reconcile import Orphans, deletes, find_orphans, together
-from cdc_platform.verify.truth import connect
+from cdc_platform.verify.truth.opening import truths
 
 
 def reconcile(settings: Settings, source: Source, table: str, *, dry_run: bool = False) -> Orphans:
@@ -27,11 +28,11 @@ def reconcile(settings: Settings, source: Source, table: str, *, dry_run: bool =
     def drain() -> None:
         catch_up(settings, source, replicas, log)
 
-    with connect(source.uri) as client:
+    with truths(source) as truth_of, closing(truth_of(table)) as truth:
         orphans = together(
             [
                 find_orphans(
-                    subject(source, replica, log, client),
+                    subject(source, replica, log, truth),
                     marker=uuid.uuid4().hex,
                     deadline=settings.proof_seconds,
                     clock=time.monotonic,

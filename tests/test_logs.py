@@ -18,7 +18,8 @@ from cdc_platform.core.model import Kind, Lag, Receipt, Target
 from cdc_platform.core.offsets import Range
 from cdc_platform.logs import Format, Journal, LogSettings, trace_fields
 from cdc_platform.verify.finding import Check, Finding
-from cdc_platform.verify.verdict import Cause, ClusterTime, DifferingKey, Result, Verdict
+from cdc_platform.verify.position import ClusterTime
+from cdc_platform.verify.verdict import Cause, DifferingKey, Result, Verdict
 from cdc_platform.verify.verdict import Kind as Difference
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -6,23 +6,23 @@ every proof would be worthless in one direction or the other. Fields held as tex
 
 The form equates what a column store cannot tell apart, and nothing else
 - a field that is null and a field that is missing, at every level of nesting;
-- numbers of exactly equal value, whatever their type: 5 and 5.0 (a column has one type for all its rows);
+- numbers of exactly equal value, whatever their type and scale: 5 and 5.0, 1.50 and 1.5 (a column has
+  one type for all its rows);
 - documents with the same fields in another order;
 - all NaNs.
 
 Everything else stays apart: -0.0 and 0 (a double column keeps the sign), 2**53 + 1 and its nearest double,
 true and 1, 1 and "1", an empty list and null, an empty document and null, a null inside a list and its
-absence, bytes and text, a time in UTC and a time without a zone. Times are whole microseconds since 1970.
+absence, bytes and text, a time in UTC and a time without a zone, a day and its midnight, 0.1 as a decimal and
+the double next to it. Times are whole microseconds since 1970.
 
 A value of a type that is not named here is refused: a guess could make two values equal that are not.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import islice
@@ -32,15 +32,11 @@ from zlib import crc32
 import polars as pl
 from polars._typing import PolarsDataType
 
-from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.core.scalars import SCALARS, Encoder, leaf, text, without_form
 
 BUCKETS: Final = 256
 MODULUS: Final = 1 << 128
 
-_EPOCH: Final = datetime(1970, 1, 1)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-Encoder = Callable[[Any], str]
 Cells = list[str | None]
 Adapters = Mapping[type, Callable[[Any], Any]]
 """Type → function that turns a value of exactly this type into one that the canonical form knows."""
@@ -53,18 +49,13 @@ Unfold = Callable[[str], Reader | None]
 """Name of a text column → how to read the fields that a text of it stands for; None: only for itself."""
 
 
-class Moment(int):
-    """Microseconds since 1970 in UTC; for times that ``datetime`` cannot hold (years before 1 or after
-    9999)."""
-
-
 def encoder(adapt: Adapters | None = None) -> Encoder:
     """Makes the function from one value to its canonical text.
 
     ``adapt`` makes other types plain on the way, and goes before the form's own types. The function raises
     SchemaRefused for a type that neither knows.
     """
-    by_type = _ByType(_SCALARS)
+    by_type = _ByType(SCALARS)
 
     def document(value: Mapping[str, Any]) -> str:
         return _braced(
@@ -93,7 +84,7 @@ def encode_columns(columns: Sequence[pl.Series], unfold: Unfold = lambda _: None
 
 def row_digest(key: str, canonical: str) -> int:
     """128 bits of blake2b over the key's text and the row's canonical text."""
-    return int.from_bytes(blake2b((_text(key) + canonical).encode(), digest_size=16).digest())
+    return int.from_bytes(blake2b((text(key) + canonical).encode(), digest_size=16).digest())
 
 
 def bucket_of(key: str) -> int:
@@ -145,14 +136,7 @@ class BucketDigest:
 
 class _ByType(dict[type, Encoder]):
     def __missing__(self, kind: type) -> Encoder:
-        raise _without_form(f"value of type {kind.__name__}")
-
-
-def _without_form(what: str) -> SchemaRefused:
-    return SchemaRefused(
-        f"a {what} has no canonical form",
-        remedy="teach the canonical form this type, with a test of what it is equal to",
-    )
+        raise without_form(f"value of type {kind.__name__}")
 
 
 def _braced(fields: list[str]) -> str:
@@ -161,51 +145,7 @@ def _braced(fields: list[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def _head(name: str) -> str:
-    return _text(name) + ":"
-
-
-def _text(value: str) -> str:
-    return f"s{len(value)}:{value}"
-
-
-def _boolean(value: bool) -> str:
-    return "T" if value else "F"
-
-
-def _integer(value: int) -> str:
-    return f"i{value}"
-
-
-def _real(value: float) -> str:
-    if value.is_integer() and (value or math.copysign(1.0, value) > 0):
-        return f"i{int(value)}"
-    return f"f{value!r}"
-
-
-def _binary(value: bytes) -> str:
-    return f"b{value.hex()}"
-
-
-def _moment(value: int) -> str:
-    return f"t{int(value)}"
-
-
-def _datetime(value: datetime) -> str:
-    if value.tzinfo is None:
-        return f"w{(value - _EPOCH) // _MICROSECOND}"
-    return f"t{(value.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // _MICROSECOND}"
-
-
-_SCALARS: Final[Mapping[type, Encoder]] = {
-    type(None): lambda _: "n",
-    str: _text,
-    int: _integer,
-    float: _real,
-    bool: _boolean,
-    bytes: _binary,
-    datetime: _datetime,
-    Moment: _moment,
-}
+    return text(name) + ":"
 
 
 def _joined(columns: Sequence[pl.Series], dtypes: Sequence[pl.DataType], unfold: Unfold) -> list[str]:
@@ -246,7 +186,7 @@ def _cells(column: pl.Series, dtype: pl.DataType, unfold: Unfold) -> Cells:
             return _struct_cells(column, dtype, unfold)
         case pl.List():
             return _list_cells(column, _instance(dtype.inner), unfold)
-    encode = _leaf(dtype)
+    encode = leaf(dtype)
     return [None if value is None else encode(value) for value in column.to_list()]
 
 
@@ -263,36 +203,6 @@ def _list_cells(column: pl.Series, inner: pl.DataType, unfold: Unfold) -> Cells:
     filled = column.filter(column.list.len() > 0)
     items = iter(["n" if cell is None else cell for cell in _cells(filled.explode(), inner, unfold)])
     return [None if n is None else f"[{','.join(islice(items, n))}]" for n in lengths]
-
-
-def _leaf(dtype: pl.DataType) -> Encoder:
-    if dtype.is_integer():
-        return _integer
-    if dtype.is_float():
-        return _real
-    if isinstance(dtype, pl.Datetime):
-        return _time_encoder(dtype)
-    if (encode := _LEAVES.get(type(dtype))) is not None:
-        return encode
-    raise _without_form(f"column of type {dtype}")
-
-
-def _time_encoder(dtype: pl.Datetime) -> Encoder:
-    tag = "t" if dtype.time_zone else "w"
-    match dtype.time_unit:
-        case "us":
-            return lambda value: f"{tag}{value}"
-        case "ms":
-            return lambda value: f"{tag}{value * 1000}"
-    raise _without_form(f"column of type {dtype}, finer than a microsecond,")
-
-
-_LEAVES: Final[Mapping[type[pl.DataType], Encoder]] = {
-    pl.Null: _SCALARS[type(None)],
-    pl.String: _text,
-    pl.Boolean: _boolean,
-    pl.Binary: _binary,
-}
 
 
 def _instance(dtype: PolarsDataType) -> pl.DataType:

@@ -1,9 +1,10 @@
-"""The lake's current table as it was at a cluster time: exact, although both tables hold later events.
+"""The lake's current table as it was at a position of its source: exact, although both tables hold later
+events.
 
 The current table stands at offsets C. Events below C that had not happened at the position T are
 *invisible*. The table as of T is the current table, except for the keys that invisible events touch: each
 of those is taken back to its last visible row in the changelog below C, or is absent if that row is a
-delete or there is none.
+delete or there is none. A truncation touches every key; of the rows before it, none is left.
 
 Invariants
 - Both handles stand at or beyond the barrier of T, so every visible event lies below C. Otherwise rows
@@ -12,7 +13,7 @@ Invariants
   known.
 - ``since`` are offsets that Kafka had before T was taken, so every event below them is visible. Only the tail
   beyond them is searched for invisible events: the cost follows the changes during the proof, not the table.
-- A row of an initial snapshot (``r``, ord -1) has no position. It counts as visible. When such a row lies
+- A row of an initial snapshot has no position. It counts as visible. When such a row lies
   beyond ``since`` it may show the source as it was after T; the result then says ``contended`` and can
   prove no failure.
 """
@@ -28,27 +29,23 @@ import polars as pl
 from cdc_platform.core.columns import (
     DELETE,
     KEY,
-    METADATA,
     OFFSET,
     OPERATION,
     PARTITION,
     POSITION,
-    READ,
     RESENT,
+    TRUNCATE,
 )
-from cdc_platform.core.digest import bucket_of, encode_columns, row_digest
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Offsets, Range
 from cdc_platform.core.ports import LakeTable
-from cdc_platform.verify.unfold import unfold
-from cdc_platform.verify.verdict import ClusterTime
+from cdc_platform.core.position import Engine, is_snapshot, kind_of, of, order
+from cdc_platform.verify.position import SourcePosition
+from cdc_platform.verify.rows import digests
+from cdc_platform.verify.shape import DOCUMENTS, Shape
 
-BATCH_ROWS: Final = 50_000
-
-_SECONDS: Final = pl.col(POSITION).struct.field("seconds")
-_ORD: Final = pl.col(POSITION).struct.field("ord")
 NOT_RESENT: Final = pl.col(RESENT).ne_missing(pl.lit(value=True))
-_SNAPSHOT: Final = (pl.col(OPERATION) == READ) & (_ORD == -1)
+TRUNCATION: Final = pl.col(OPERATION) == TRUNCATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,11 @@ class Opened:
             return self.table.read(self.handle)
         starts = since or {}
         return self.table.read(self.handle, {p: Range(starts.get(p, 0), end) for p, end in ends.items()})
+
+    @property
+    def kind(self) -> Engine:
+        """Whose positions the rows have."""
+        return kind_of(self.handle.schema[POSITION])
 
     def changes(self, ends: Offsets | None = None, since: Offsets | None = None) -> pl.LazyFrame:
         """The rows without events that were sent again: those are no changes."""
@@ -84,55 +86,96 @@ class LakeState:
     reverted: int
     unfolded: frozenset[str]
     contended: bool
+    shape: Shape = DOCUMENTS
 
     def digests(self, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         """Key text and row digest of every row, or of those in ``buckets``, in batches of 50,000."""
-        return _digests(self.rows, buckets)
+        return digests(self.rows, self.shape, buckets)
 
 
-def as_of(changelog: Opened, current: Opened, at: ClusterTime, since: Offsets) -> LakeState:
-    """The current table taken to ``at``; see the module's text for what must hold."""
-    ends = current.handle.offsets
+def as_of(
+    changelog: Opened, current: Opened, at: SourcePosition, since: Offsets, shape: Shape = DOCUMENTS
+) -> LakeState:
+    """The current table taken to ``at``; see the module's text for what must hold. ``shape``: the source's
+    table there."""
+    ends, kind = current.handle.offsets, changelog.kind
     tail = changelog.changes(ends, since).select(KEY, OPERATION, POSITION)
-    contended = bool(tail.select(_SNAPSHOT.any()).collect().item())
-    touched = tail.filter(~visible(at)).select(KEY).unique().collect().lazy()
+    contended = bool(tail.select(is_snapshot(kind).any()).collect().item())
+    touched = _touched(changelog, current, tail.filter(~visible(at, kind)))
     reverted = touched.select(pl.len()).collect().item()
     state = current.rows()
     if not reverted:
-        return LakeState(state, 0, frozenset(), contended)
-    history = changelog.changes(ends).join(touched, on=KEY, how="semi").collect().lazy()
-    restored = alive(last(history.filter(visible(at) | _below(since))))
+        return LakeState(state, 0, frozenset(), contended, shape)
+    everything = changelog.changes(ends)
+    history = pl.concat([everything.join(touched, on=KEY, how="semi"), everything.filter(TRUNCATION)])
+    history = history.collect().lazy()
+    restored = standing(history.filter(visible(at, kind) | _below(since)), kind)
     settled = state.join(touched, on=KEY, how="anti")
-    folded = set(_digests(alive(last(history))))
-    unfolded = folded ^ set(_digests(state.join(touched, on=KEY, how="semi")))
+    folded = set(digests(standing(history, kind), shape))
+    unfolded = folded ^ set(digests(state.join(touched, on=KEY, how="semi"), shape))
     return LakeState(
         pl.concat([settled, restored], how="diagonal_relaxed"),
         reverted,
         frozenset(key for key, _ in unfolded),
         contended,
+        shape,
     )
 
 
-def visible(at: ClusterTime) -> pl.Expr:
+def _touched(changelog: Opened, current: Opened, invisible: pl.LazyFrame) -> pl.LazyFrame:
+    """The keys that these events touch: all there are, if one of them is a truncation."""
+    events = invisible.select(KEY, OPERATION).collect().lazy()
+    if events.select(TRUNCATION.any()).collect().item():
+        known = changelog.changes(current.handle.offsets)
+        events = pl.concat([known.select(KEY), current.rows().select(KEY)])
+    return events.select(KEY).drop_nulls().unique().collect().lazy()
+
+
+def visible(at: SourcePosition, kind: Engine) -> pl.Expr:
     """True for events that had happened at ``at``."""
-    before = (at.seconds > _SECONDS) | ((at.seconds == _SECONDS) & (at.ord >= _ORD))
-    return _SNAPSHOT | before
+    return (is_snapshot(kind) | at.visible()).fill_null(value=False)
 
 
-def last(history: pl.LazyFrame) -> pl.LazyFrame:
+def last(history: pl.LazyFrame, kind: Engine) -> pl.LazyFrame:
     """Per key the last row, deletes included.
 
     Within a partition the offset decides. A key is in several partitions only if their number was changed;
     between those the position decides.
     """
-    by_offset = history.sort(OFFSET).unique([KEY, PARTITION], keep="last", maintain_order=True)
-    return by_offset.sort(_SECONDS, _ORD, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
+    keyed = history.filter(pl.col(KEY).is_not_null())
+    by_offset = keyed.sort(OFFSET).unique([KEY, PARTITION], keep="last", maintain_order=True)
+    return by_offset.sort(*order(kind), maintain_order=True).unique(KEY, keep="last", maintain_order=True)
 
 
-def live_keys(changelog: Opened, ends: Offsets, at: ClusterTime, since: Offsets) -> int:
+def standing(history: pl.LazyFrame, kind: Engine, truncations: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    """The rows of the table that a history leads to: the last of each key, unless it is a delete or lies
+    before the last truncation. ``truncations``: events that have them, if not the history."""
+    rows = last(history, kind).filter(pl.col(OPERATION) != DELETE)
+    return rows.filter(_after_truncation(history if truncations is None else truncations, kind))
+
+
+def _after_truncation(history: pl.LazyFrame, kind: Engine) -> pl.Expr:
+    """A truncation comes in one partition; what was before it in the others, only the position tells."""
+    by = [each.alias(str(at)) for at, each in enumerate(_place(kind))]
+    found = history.filter(TRUNCATION).select(by).sort(pl.all()).tail(1).collect()
+    if found.is_empty():
+        return pl.lit(value=True)
+    after, level = pl.lit(value=False), pl.lit(value=True)
+    for mine, its in zip(_place(kind), found.row(0), strict=True):
+        after, level = after | (level & (mine > its)), level & (mine == its)
+    return after.fill_null(value=True)
+
+
+def _place(kind: Engine) -> list[pl.Expr]:
+    """Where a change stands to a truncation, which waits until all others of its table have ended: in
+    PostgreSQL's log they are before it or after it, too, whatever came first of all to its commit."""
+    return [of("lsn")] if kind is Engine.POSTGRESQL else order(kind)
+
+
+def live_keys(changelog: Opened, ends: Offsets, at: SourcePosition, since: Offsets) -> int:
     """Rows the source had at ``at`` by the changelog alone."""
     history = changelog.changes(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
-    live = alive(last(history.filter(visible(at) | _below(since))))
+    live = standing(history.filter(visible(at, changelog.kind) | _below(since)), changelog.kind)
     return int(live.select(pl.len()).collect().item())
 
 
@@ -145,13 +188,8 @@ def operations(changelog: Opened) -> Mapping[str, int]:
 def last_offsets(changelog: Opened, keys: Set[str]) -> Mapping[str, tuple[int, int]]:
     """Partition and offset of the newest changelog row of each of a few keys; without one, left out."""
     rows = changelog.changes().select(KEY, PARTITION, OFFSET, POSITION).filter(pl.col(KEY).is_in(list(keys)))
-    newest = last(rows).select(KEY, PARTITION, OFFSET).collect()
+    newest = last(rows, changelog.kind).select(KEY, PARTITION, OFFSET).collect()
     return {key: (partition, offset) for key, partition, offset in newest.iter_rows()}
-
-
-def alive(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Of the last rows of some keys, those that are rows of the table."""
-    return rows.filter(pl.col(OPERATION) != DELETE)
 
 
 def _below(since: Offsets) -> pl.Expr:
@@ -159,18 +197,3 @@ def _below(since: Offsets) -> pl.Expr:
         (pl.col(PARTITION) == partition) & (pl.col(OFFSET) < offset) for partition, offset in since.items()
     ]
     return pl.any_horizontal(*known) if known else pl.lit(False)
-
-
-def _digests(rows: pl.LazyFrame, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
-    for batch in rows.collect_batches(chunk_size=BATCH_ROWS):
-        yield from _batch_digests(batch, buckets)
-
-
-def _batch_digests(batch: pl.DataFrame, buckets: Set[int] | None) -> Iterator[tuple[str, int]]:
-    if buckets is not None:
-        inside = [bucket_of(key) in buckets for key in batch[KEY]]
-        batch = batch.filter(pl.Series(inside, dtype=pl.Boolean))
-    keys = batch[KEY].to_list()
-    fields = [column for column in batch.get_columns() if column.name not in METADATA]
-    rows = encode_columns(fields, unfold) if fields else ["{}"] * len(keys)
-    return ((key, row_digest(key, canonical)) for key, canonical in zip(keys, rows, strict=True))

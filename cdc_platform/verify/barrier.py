@@ -6,9 +6,8 @@ breaks: the lake would be compared before the last events arrived, and a healthy
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import orjson
 import polars as pl
 
 from cdc_platform.core.columns import CREATE, UPDATE
@@ -76,20 +75,14 @@ def _await_marker(reader: LogReader, subject: Subject, marker: str, patience: Pa
         for batch in reader.poll(POLL, 10_000):
             if isinstance(batch, Stopped):
                 raise batch.error
-            if _streamed(batch, wanted):
+            if _streamed(subject, batch, wanted):
                 return
     raise _silent(subject, "the marker written to the source did not arrive in Kafka")
 
 
-def _streamed(batch: Records, marker: bytes) -> bool:
+def _streamed(subject: Subject, batch: Records, marker: bytes) -> bool:
     found = batch.frame.filter(pl.col("key").bin.contains(marker) & pl.col("value").is_not_null())
-    return any(_operation(value) in (CREATE, UPDATE) for value in found["value"])
-
-
-def _operation(value: bytes) -> Any:
-    """Of a JSON change event, with or without its schema around it."""
-    event = orjson.loads(value)
-    return event.get("payload", event).get("op")
+    return any(subject.operation_of(value) in (CREATE, UPDATE) for value in found["value"])
 
 
 def _silent(subject: Subject, what: str) -> Unprovable:

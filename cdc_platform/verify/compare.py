@@ -15,8 +15,10 @@ import polars as pl
 from cdc_platform.core.digest import BUCKETS, BucketDigest
 from cdc_platform.core.offsets import Offsets
 from cdc_platform.verify.as_of import LakeState, Opened, as_of, last_offsets, live_keys, operations
+from cdc_platform.verify.position import SourcePosition
+from cdc_platform.verify.shape import DOCUMENTS, Shape
 from cdc_platform.verify.truth import Truth
-from cdc_platform.verify.verdict import SHOWN_KEYS, ClusterTime, Counts, DifferingKey, Kind
+from cdc_platform.verify.verdict import SHOWN_KEYS, Counts, DifferingKey, Kind
 
 LISTED_ROWS: Final = 1_000_000
 """Rows of differing buckets held in memory to find the differing keys, about 200 bytes each."""
@@ -24,10 +26,12 @@ LISTED_ROWS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a comparison stands on. ``since``: offsets of the topic before ``at`` was taken."""
+    """What a comparison stands on. ``since``: offsets of the topic before ``at`` was taken. ``shape``: what
+    the source says of the table at that position."""
 
-    at: ClusterTime
+    at: SourcePosition
     since: Offsets
+    shape: Shape = DOCUMENTS
     source: BucketDigest = field(default_factory=BucketDigest)
 
 
@@ -69,7 +73,7 @@ class Differing:
 
 def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
     """Read the lake as of the ground's position and hold it against the source's digest."""
-    state = as_of(changelog, current, ground.at, ground.since)
+    state = as_of(changelog, current, ground.at, ground.since, ground.shape)
     lake = BucketDigest()
     lake.add(state.digests())
     counts = Counts(

@@ -31,13 +31,13 @@ class Check(StrEnum):
 
 
 PROOF = frozenset({Check.ROW_COUNTS, Check.CONTENT})
-"""The checks that one proof at a cluster time answers."""
+"""The checks that one proof at a position answers."""
 
 MEANINGS: Mapping[Check, str] = {
     Check.ROW_COUNTS: "The source, the changelog and the current state hold the same number of rows at one "
-    "cluster time.",
-    Check.CONTENT: "The current state equals the source row by row at one cluster time, and no dead letter "
-    "is open.",
+    "position of the source.",
+    Check.CONTENT: "The current state equals the source row by row at one position of it, and no dead "
+    "letter is open.",
     Check.CDF_INTEGRITY: "Replaying the table's change feed since the last check (Delta's change data feed, "
     "what each Iceberg snapshot changed) gives the current state, images pair up, no version is missing, the "
     "changelog was only appended to; and the current state is the fold of its changelog.",

@@ -1,7 +1,7 @@
 """Is the current table the fold of its changelog, at the offsets where the current table stands?
 
-Needs no source. The rule of the fold is written a second time here (``as_of.last``), not taken from the code
-that makes the current table.
+Needs no source. The rule of the fold is written a second time here (``as_of.standing``), not taken from the
+code that makes the current table.
 
 Invariants
 - The changelog stands at or beyond the current table; only its rows below the current table's offsets count.
@@ -20,7 +20,7 @@ import polars as pl
 
 from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, POSITION
 from cdc_platform.core.digest import BucketDigest, bucket_of
-from cdc_platform.verify.as_of import Opened, alive, last, last_offsets
+from cdc_platform.verify.as_of import TRUNCATION, Opened, last_offsets, standing
 from cdc_platform.verify.compare import first_buckets, kinds
 from cdc_platform.verify.images import image_digests
 from cdc_platform.verify.verdict import SHOWN_KEYS, DifferingKey
@@ -73,10 +73,12 @@ def _folded(changelog: Opened, current: Opened, pass_rows: int) -> Iterator[tupl
     history = changelog.changes(current.handle.offsets)
     known = changelog.handle.schema
     columns = [name for name in current.handle.schema if name in known]
+    truncations = history.filter(TRUNCATION).select(_NARROW).collect().lazy()
     passes = history.select(pl.len()).collect().item() // pass_rows + 1
     for number in range(passes):
         mine = history.filter(pl.col(KEY).hash() % passes == number)
-        winners = alive(last(mine.select(_NARROW))).select(PARTITION, OFFSET).collect().lazy()
+        rows = standing(mine.select(_NARROW), changelog.kind, truncations)
+        winners = rows.select(PARTITION, OFFSET).collect().lazy()
         yield from image_digests(mine.select(columns).join(winners, on=[PARTITION, OFFSET], how="semi"))
 
 

@@ -21,7 +21,7 @@ from bson.json_util import JSONMode, JSONOptions, loads
 
 from cdc_platform.core.columns import JSON_SUFFIX, OTHERS
 from cdc_platform.core.digest import Fields, encoder
-from cdc_platform.verify.truth import ADAPTERS
+from cdc_platform.verify.truth.mongodb import ADAPTERS
 
 _CANONICAL: Final[JSONOptions] = JSONOptions(
     json_mode=JSONMode.CANONICAL, document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS

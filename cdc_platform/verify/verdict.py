@@ -13,6 +13,7 @@ from typing import Final
 
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Format, Target
+from cdc_platform.verify.position import SourcePosition
 
 SHOWN_KEYS: Final = 20
 """Differing keys a result names; the rest is counted."""
@@ -37,6 +38,7 @@ class Cause(StrEnum):
     FORGOTTEN = "the past is forgotten"
     FIRST_LOOK = "nothing to compare with yet"
     NOTHING_SEEN = "nothing happened"
+    NO_KEY = "table without a key"
 
 
 class Unprovable(Transient):
@@ -58,18 +60,6 @@ class Kind(StrEnum):
     EXTRA = "extra"
     DIFFERENT = "different"
     UNFOLDED = "not the last row of its changelog"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class ClusterTime:
-    """A position of a MongoDB replica set: seconds since 1970, and the order of operations within that
-    second."""
-
-    seconds: int
-    ord: int
-
-    def __str__(self) -> str:
-        return f"{self.seconds}.{self.ord}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +96,7 @@ class OpenLetter:
 class Counts:
     """Rows at each stage. ``None``: not reached.
 
-    ``source``: documents at the position. ``changelog``: rows by operation, at the handle that was
+    ``source``: its rows at the position. ``changelog``: rows by operation, at the handle that was
     compared. ``folded``: keys alive at the position by the changelog alone. ``lake``: rows of the current
     table taken to the position. ``current``: rows of the current table as it stands. ``reverted``: keys
     that were taken back.
@@ -122,7 +112,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome of one proof of one table. ``position``: the cluster time both sides were compared at.
+    """Outcome of one proof of one table. ``position``: where in the source's history both sides were
+    compared.
 
     ``differing``: at most SHOWN_KEYS keys; ``differing_count``: how many were found, a lower bound when
     ``buckets_unlisted`` buckets were not looked into. Digests are hex over all buckets. ``letters``: all that
@@ -134,7 +125,7 @@ class Result:
     verdict: Verdict
     reason: str
     seconds: float
-    position: ClusterTime | None = None
+    position: SourcePosition | None = None
     counts: Counts = Counts()
     source_digest: str | None = None
     lake_digest: str | None = None
@@ -165,12 +156,12 @@ class Result:
     @property
     def text(self) -> str:
         """One paragraph for a person."""
-        at = f" at cluster time {self.position}" if self.position else ""
+        at = f" at {self.position.title}" if self.position else ""
         match self.verdict:
             case Verdict.PASS:
                 return (
                     f"{self.target}: the lake equals the source{at}. {self.counts.source:,} rows, digest "
-                    f"{self.source_digest}, {self.counts.reverted} keys taken back to that time, "
+                    f"{self.source_digest}, {self.counts.reverted} keys taken back to then, "
                     f"{self.seconds:.1f} s."
                 )
             case Verdict.FAIL if self.letters:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_platform.core.digest import BucketDigest, Moment, bucket_of, encode_columns, encoder, row_digest
+from cdc_platform.core.digest import BucketDigest, bucket_of, encode_columns, encoder, row_digest
 from cdc_platform.core.errors import SchemaRefused
+from cdc_platform.core.scalars import Day, LocalMoment, Moment
 
 encode = encoder()
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
@@ -24,6 +26,10 @@ SCALARS = (
     | st.text(max_size=8)
     | st.binary(max_size=8)
     | st.datetimes(timezones=st.just(UTC))
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([-0.5, 0.5, 1.5, 2.0**-60, Decimal("0.5"), Decimal("1.50"), Decimal(2) ** -60])
+    | st.dates()
+    | st.times()
 )
 VALUES = st.recursive(
     SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(NAMES, v, max_size=3), max_leaves=8
@@ -39,7 +45,7 @@ def _plain(value: Any) -> Any:
             return ("nan",)
         case float() if value == 0 and math.copysign(1, value) < 0:
             return ("negative zero",)
-        case int() | float():
+        case int() | float() | Decimal():
             return ("number", value)
         case list():
             return ("list", tuple(_plain(v) for v in value))
@@ -62,6 +68,14 @@ def test_two_values_have_one_form_exactly_when_a_column_cannot_tell_them_apart(l
         ([{"a": None}], [{}]),
         (5, 5.0),
         (2**60, float(2**60)),
+        (5, Decimal("5.00")),
+        (500, Decimal("5E2")),
+        (-1.5, Decimal("-1.50")),
+        (0, Decimal("-0.0")),
+        (math.inf, Decimal("Infinity")),
+        (math.nan, Decimal("NaN")),
+        (date(1969, 12, 31), Day(-1)),
+        (datetime(1970, 1, 1, 0, 0, 1), LocalMoment(1_000_000)),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         (math.nan, -math.nan),
         (datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
@@ -88,6 +102,11 @@ def test_these_are_equal(left: Any, right: Any) -> None:
         (0, -0.0),
         (2**53 + 1, float(2**53)),
         (0.1, "0.1"),
+        (0.1, Decimal("0.1")),
+        (Decimal("0.1"), Decimal("0.10000000000000000000000000000000000001")),
+        (date(1970, 1, 1), datetime(1970, 1, 1)),
+        (date(1970, 1, 1), 0),
+        (time(0, 0, 1), 1),
         (math.inf, -math.inf),
         (math.nan, None),
         (b"a", "a"),
@@ -122,6 +141,10 @@ ROWS = st.lists(
             "b": st.none() | st.binary(max_size=5),
             "at": st.none() | st.datetimes(timezones=st.just(UTC)),
             "local": st.none() | st.datetimes(),
+            "price": st.none() | st.decimals(-(10**9), 10**9, places=3),
+            "wide": st.none() | st.decimals(-(10**9), 10**9, places=20),
+            "day": st.none() | st.dates(),
+            "time": st.none() | st.times(),
             "list": st.none() | st.lists(st.none() | st.floats(), max_size=3),
             "doc": st.none()
             | st.fixed_dictionaries(
@@ -145,6 +168,10 @@ SCHEMA = pl.Schema(
         "b": pl.Binary(),
         "at": TIME,
         "local": pl.Datetime("us"),
+        "price": pl.Decimal(13, 3),
+        "wide": pl.Decimal(38, 20),
+        "day": pl.Date(),
+        "time": pl.Time(),
         "list": pl.List(pl.Float64),
         "doc": pl.Struct({"at": TIME, "rows": pl.List(pl.Struct({"q": pl.Int32}))}),
     }
@@ -165,6 +192,13 @@ def test_times_beyond_the_calendar_of_python_have_a_form() -> None:
 def test_milliseconds_and_microseconds_of_one_time_are_equal() -> None:
     column = pl.Series("a", [1_500]).cast(pl.Datetime("ms", "UTC"))
     assert encode_columns([column]) == [encode({"a": Moment(1_500_000)})]
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(3, 20))
+def test_a_decimal_has_one_form_whatever_its_scale(thousandths: int, scale: int) -> None:
+    value = Decimal(thousandths).scaleb(-3)
+    columns = [pl.Series("a", [value], dtype=pl.Decimal(38, places)) for places in (3, scale)]
+    assert [encode_columns([column])[0] for column in columns] == [encode({"a": value})] * 2
 
 
 DIGESTED = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 2**128 - 1)), max_size=12)

@@ -9,7 +9,7 @@ from cdc_platform.core.columns import OPERATION
 from cdc_platform.core.model import Kind
 from cdc_platform.reconcile import Orphans, deletes
 from cdc_platform.replicate import Replica, replicate
-from cdc_platform.verify.verdict import ClusterTime
+from cdc_platform.verify.position import ClusterTime
 from tests.replicate.events import created, updated
 from tests.replicate.memory_log import MemoryLog
 from tests.replicate.shop import keys, replica, rows

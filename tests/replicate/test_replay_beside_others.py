@@ -15,7 +15,7 @@ from cdc_platform.reconcile import Orphans, deletes
 from cdc_platform.replicate import Batch, append_changes, merge_changes, replicate
 from cdc_platform.replicate.letters import keep_letters, read_letters, settle_letters
 from cdc_platform.replicate.replay import replay, replay_letters
-from cdc_platform.verify.verdict import ClusterTime
+from cdc_platform.verify.position import ClusterTime
 from tests.replicate.events import created, updated
 from tests.replicate.memory_log import MemoryLog
 from tests.replicate.shop import WrittenThrough, replica, rows

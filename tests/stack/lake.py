@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cdc_platform.platform import deploy_source, lake_table, replicas, subject
 from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Drain, Failure, Outcome, Until
 from cdc_platform.replicate.letters import read_letters, settle_letters
-from cdc_platform.verify.truth import connect
+from cdc_platform.verify.truth.opening import truths
 from cdc_platform.verify.verdict import Result
 from tests.stack.conftest import eventually
 
@@ -73,7 +74,7 @@ class Lake:
         return found
 
     def prove(self, collection: str, deadline: float = 60.0) -> Result:
-        """The verdict of the one format at a cluster time of now, the lake drained up to it."""
+        """The verdict of the one format at a position of now, the lake drained up to it."""
         (result,) = self.proofs(collection, deadline)
         return result
 
@@ -86,9 +87,9 @@ class Lake:
                 if isinstance(outcome, Failure):
                     raise outcome.error
 
-        with connect(self.source.uri) as client:
+        with truths(self.source) as truth_of, closing(truth_of(collection)) as truth:
             return prove_alike(
-                [subject(self.source, replica, self._log, client) for replica in found],
+                [subject(self.source, replica, self._log, truth) for replica in found],
                 marker=uuid.uuid4().hex,
                 deadline=deadline,
                 clock=time.monotonic,

@@ -6,6 +6,7 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -21,7 +22,7 @@ from cdc_platform.local.stack import Stack
 from cdc_platform.platform import replicas, subject
 from cdc_platform.prove import prove
 from cdc_platform.replicate import Replica, replicate
-from cdc_platform.verify.truth import connect
+from cdc_platform.verify.truth.opening import truths
 from cdc_platform.verify.verdict import Result, Verdict
 from tests.stack.conftest import Declare, Mongo
 from tests.stack.lake import Lake
@@ -43,9 +44,9 @@ def proven(lake: Lake, replica: Replica, log: KafkaLog) -> Result:
     def catch_up() -> None:
         replicate(replica, log)
 
-    with connect(lake.source.uri) as client:
+    with truths(lake.source) as truth_of, closing(truth_of(replica.name)) as truth:
         return prove(
-            subject(lake.source, replica, log, client),
+            subject(lake.source, replica, log, truth),
             marker=uuid.uuid4().hex,
             deadline=60,
             clock=time.monotonic,

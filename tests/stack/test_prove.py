@@ -33,9 +33,10 @@ from cdc_platform.local.stack import Endpoints, Stack
 from cdc_platform.prove import prove
 from cdc_platform.replicate import Replica, replicate
 from cdc_platform.verify.key import key_text
+from cdc_platform.verify.position import ClusterTime
 from cdc_platform.verify.subject import Subject
-from cdc_platform.verify.truth import BATCH_ROWS, MongoTruth
-from cdc_platform.verify.verdict import Cause, ClusterTime, Result, Unprovable, Verdict
+from cdc_platform.verify.truth.mongodb import BATCH_ROWS, MongoTruth
+from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
 from cdc_platform.verify.verdict import Kind as Wrong
 
 pytestmark = pytest.mark.stack

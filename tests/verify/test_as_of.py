@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cdc_platform.core.offsets import Range
 from cdc_platform.verify.as_of import LakeState, Opened, as_of, last_offsets, live_keys, operations
-from cdc_platform.verify.verdict import ClusterTime
+from cdc_platform.verify.position import ClusterTime
 from tests.verify.world import STREAM, Doc, Lake, Source, digests, replay, rows
 
 DOCS = st.none() | st.builds(

@@ -11,9 +11,11 @@ import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from cdc_platform.core.digest import Moment, encoder
-from cdc_platform.verify.truth import ADAPTERS, MongoTruth, connect
-from cdc_platform.verify.verdict import Cause, ClusterTime, Unprovable
+from cdc_platform.core.digest import encoder
+from cdc_platform.core.scalars import Moment
+from cdc_platform.verify.position import ClusterTime
+from cdc_platform.verify.truth.mongodb import ADAPTERS, MongoTruth, connect
+from cdc_platform.verify.verdict import Cause, Unprovable
 
 encode = encoder()
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)

@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_platform.core.digest import encode_columns, encoder
-from cdc_platform.verify.truth import ADAPTERS
+from cdc_platform.verify.truth.mongodb import ADAPTERS
 from cdc_platform.verify.unfold import unfold
 
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)

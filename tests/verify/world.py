@@ -17,7 +17,9 @@ from cdc_platform.core.model import RECORD_SCHEMA, Handle, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
 from cdc_platform.core.ports import LogReader
 from cdc_platform.lake.memory import MemoryTable
-from cdc_platform.verify.verdict import ClusterTime, Unprovable
+from cdc_platform.verify.position import ClusterTime
+from cdc_platform.verify.shape import DOCUMENTS, Shape
+from cdc_platform.verify.verdict import Unprovable
 
 STREAM = Stream("cluster", "shop.shop.orders", "uuid-1", 3)
 MARKERS = Stream("cluster", "shop.shop.cdc_markers", "uuid-2", 1)
@@ -122,6 +124,11 @@ class MemoryTruth:
 
     def mark(self, marker: str) -> None:
         self.on_mark(marker)
+
+    def shape(self) -> Shape:
+        return DOCUMENTS
+
+    def close(self) -> None: ...
 
 
 @dataclass(slots=True)

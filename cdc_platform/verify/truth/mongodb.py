@@ -20,9 +20,8 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from bson import (
@@ -43,38 +42,23 @@ from bson.errors import BSONError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from cdc_platform.core.digest import Adapters, Moment, bucket_of, encoder, row_digest
+from cdc_platform.core.digest import Adapters, bucket_of, encoder, row_digest
+from cdc_platform.core.scalars import Moment
 from cdc_platform.core.source import MARKERS
 from cdc_platform.verify.key import key_text, regex_options
-from cdc_platform.verify.verdict import Cause, ClusterTime, Unprovable
+from cdc_platform.verify.position import ClusterTime, SourcePosition
+from cdc_platform.verify.shape import DOCUMENTS, Shape
+from cdc_platform.verify.truth import MARKER_LIFE
+from cdc_platform.verify.verdict import Cause, Unprovable
 
 Document = dict[str, Any]
 
 BATCH_ROWS: Final = 5_000
-MARKER_LIFE: Final = timedelta(hours=1)
-"""A marker is needed for the minutes of one proof; older ones are removed when the next is written."""
 
 # Given to the database, not to the command: the command's options are used for its first batch only.
 _CODEC: Final[CodecOptions[Document]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 _FORGOTTEN: Final = frozenset({239, 246})
 """SnapshotTooOld and SnapshotUnavailable (MongoDB's error_codes.yml)."""
-
-
-class Truth(Protocol):
-    """A source that can be read at a position."""
-
-    def position(self) -> ClusterTime:
-        """The newest position that can be read."""
-        ...
-
-    def digests(self, at: ClusterTime, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
-        """Key text and row digest of every row at that position, or of those in ``buckets``, in any order."""
-        ...
-
-    def mark(self, marker: str) -> None:
-        """Write a marker that the connector captures; when it is seen, all that came before it has been
-        sent."""
-        ...
 
 
 def connect(uri: str, timeout: float = 10.0) -> MongoClient[Document]:
@@ -98,15 +82,19 @@ class MongoTruth:
         time = self._look({"level": "snapshot"})
         return ClusterTime(time.time, time.inc)
 
-    def digests(self, at: ClusterTime, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
+    def shape(self) -> Shape:
+        return DOCUMENTS
+
+    def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         encode = encoder(ADAPTERS)
         for document in self.documents(at):
             key = key_text(document["_id"])
             if buckets is None or bucket_of(key) in buckets:
                 yield key, row_digest(key, encode(document))
 
-    def documents(self, at: ClusterTime) -> Iterator[Document]:
+    def documents(self, at: SourcePosition) -> Iterator[Document]:
         """Every document as of ``at``, in batches of 5,000."""
+        assert isinstance(at, ClusterTime)
         concern = {"level": "snapshot", "atClusterTime": Timestamp(at.seconds, at.ord)}
         with self._translated(at), self._database.client.start_session(causal_consistency=False) as session:
             cursor = self._database.cursor_command(
@@ -129,6 +117,9 @@ class MongoTruth:
             markers.update_one({"_id": marker}, [{"$set": {"written": "$$NOW"}}], upsert=True)
             oldest: Document = {"$subtract": ["$$NOW", int(MARKER_LIFE.total_seconds() * 1000)]}
             markers.delete_many({"$expr": {"$lt": ["$written", oldest]}})
+
+    def close(self) -> None:
+        """The client is not closed: it is the caller's."""
 
     def _look(self, concern: Document, at: ClusterTime | None = None) -> Timestamp:
         with self._translated(at):

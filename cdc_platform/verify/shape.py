@@ -1,0 +1,47 @@
+"""What a source's catalog says of a table, and which of the lake's columns are the table's.
+
+Invariants
+- The columns that the source has are compared, by their own names. A column that the lake has beyond those,
+  as one that was dropped keeps what it held, is no part of the row; ``beyond`` names it.
+- A column whose type was changed lies in the lake under several names, ``price`` and ``price__v2``: a row has
+  its value in one of them. Where two have one, the row equals no other.
+- Documents have whatever fields they have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from cdc_platform.core.columns import METADATA
+
+_VERSION: Final = re.compile(r"__v[1-9]\d*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """``columns``: of the source's table; None: documents. ``keyed``: whether it has a key, without which
+    there is no current state. ``remarks``: sentences that belong to a difference.
+    """
+
+    columns: frozenset[str] | None = None
+    keyed: bool = True
+    remarks: tuple[str, ...] = ()
+
+    def field(self, column: str) -> str | None:
+        """The source's name of a lake column; None: it has no such column."""
+        if column in METADATA:
+            return None
+        if self.columns is None or column in self.columns:
+            return column
+        earlier = _VERSION.sub("", column)
+        return earlier if earlier in self.columns else None
+
+    def beyond(self, columns: Iterable[str]) -> list[str]:
+        """The lake's columns that the source does not have (any more)."""
+        return sorted(name for name in columns if name not in METADATA and self.field(name) is None)
+
+
+DOCUMENTS: Final = Shape()
