@@ -6,6 +6,7 @@ column is text then, with exactly its digits, whatever the values of this batch.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 import polars as pl
@@ -36,7 +37,10 @@ def texts(unscaled: pl.Series, scales: pl.Series) -> pl.Series:
     """Decimals of any length as text: ``-0.0050`` with scale 4. ``scales``: of each value, maybe
     negative."""
     if (unscaled.bin.size() > _WIDTH).any():
-        whole = [None if v is None else str(int.from_bytes(v, "big", signed=True)) for v in unscaled]
+        # By way of Decimal: Python refuses to print an integer of more than 4,300 digits.
+        whole = [
+            None if v is None else f"{Decimal(int.from_bytes(v, 'big', signed=True)):f}" for v in unscaled
+        ]
         digits = pl.Series(whole, dtype=pl.String)
     else:
         digits = _integers(unscaled).cast(pl.String)

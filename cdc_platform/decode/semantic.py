@@ -28,6 +28,7 @@ NAIVE_MICROS: Final = pl.Datetime("us")
 DECIMAL_TEXT: Final = pl.Struct({"$numberDecimal": pl.String})
 """A decimal of any length, as ``core.logical`` keeps it apart from text."""
 
+_COLUMN_TYPE: Final = "__debezium.source.column.type"
 _CONNECT: Final = "org.apache.kafka.connect.data."
 _TIME: Final = "io.debezium.time."
 _VARIABLE: Final = "io.debezium.data.VariableScaleDecimal"
@@ -108,6 +109,8 @@ def lost(values: pl.Series, column: pl.Series) -> pl.Series:
 def _fixed_scale(shape: Shape) -> int | None:
     """The scale of a decimal whose column is a Decimal; None if it is text."""
     precision = shape.parameters.get("connect.decimal.precision")
+    if shape.parameters.get(_COLUMN_TYPE) == "MONEY":
+        precision = "19"  # a 64-bit number of cents
     scale = int(shape.parameters.get("scale", 0))
     if precision is None or int(precision) > decimals.DIGITS or not 0 <= scale <= decimals.DIGITS:
         return None
@@ -202,5 +205,7 @@ def _map(values: pl.Series) -> pl.Series:
 
 
 def _map_text(pairs: pl.Series) -> str:
-    found = dict(zip(pairs.struct.field("key"), pairs.struct.field("value"), strict=True))
-    return orjson.dumps(found).decode()
+    keys, values = pairs.struct.field("key"), pairs.struct.field("value")
+    if keys.dtype == pl.String:
+        return orjson.dumps(dict(zip(keys, values, strict=True))).decode()
+    return orjson.dumps([list(pair) for pair in zip(keys, values, strict=True)]).decode()

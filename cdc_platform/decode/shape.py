@@ -36,7 +36,7 @@ class Shape:
     """``kind``: Connect's type: boolean, int8 to int64, float, double, string, bytes, array, map, struct.
 
     ``semantic``: the schema's name, which says what the value means, as ``io.debezium.time.Date``.
-    ``items``: of an array's elements or a map's values.
+    ``items``: of an array's elements.
     """
 
     kind: str
@@ -58,7 +58,32 @@ class Field:
 
     @property
     def column(self) -> str:
-        return self.shape.parameters.get(_COLUMN, self.name)
+        told = self.shape.parameters.get(_COLUMN, self.name)
+        # Two columns of one struct type share its definition in Avro, and with it the first one's name.
+        return _unmangled(told) if self.name in (told, _adjusted(told)) else self.name
+
+
+def _adjusted(name: str) -> str:
+    """As ``field.name.adjustment.mode=avro`` does, character by character of Java's 16 bits."""
+    units = name.encode("utf-16-be", "surrogatepass")
+    chars = [int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2)]
+    plain = "".join(
+        chr(each) if each < 128 and (chr(each).isalnum() or each == 95) else "_" for each in chars
+    )
+    return f"_{plain}" if plain[:1].isdigit() else plain
+
+
+def _unmangled(name: str) -> str:
+    """Debezium 3.4 reads names in PostgreSQL's stream byte by byte, each as a signed character of its own:
+    of ``ñ`` come U+FFC3 and U+FFB1."""
+    if name.isascii() or not any(0xFF80 <= ord(each) for each in name):
+        return name
+    try:
+        return b"".join(
+            bytes([ord(each) & 0xFF]) if 0xFF80 <= ord(each) <= 0xFFFF else each.encode() for each in name
+        ).decode()
+    except UnicodeDecodeError:
+        return name
 
 
 def from_json(schema: Any) -> Shape:
@@ -69,8 +94,8 @@ def from_json(schema: Any) -> Shape:
             return Shape("struct", *_named(schema), fields=inner)
         case {"type": "array", "items": items}:
             return Shape("array", *_named(schema), items=from_json(items))
-        case {"type": "map", "values": values}:
-            return Shape("map", *_named(schema), items=from_json(values))
+        case {"type": "map"}:
+            return Shape("map", *_named(schema))
         case {"type": str(kind)}:
             return Shape(kind, *_named(schema))
     raise ValueError(f"no schema of Kafka Connect: {str(schema)[:80]}")
@@ -101,10 +126,12 @@ def _avro(schema: Any, known: dict[str, Shape], namespace: str) -> Shape:
             shape = Shape("struct", *_named(schema, "connect."), fields=inner)
             known[full] = shape
             return shape
+        case {"type": "array", "items": {"type": "record", "name": "MapEntry"}}:
+            return Shape("map", *_named(schema, "connect."))
         case {"type": "array", "items": items}:
             return Shape("array", *_named(schema, "connect."), items=_avro(items, known, namespace))
-        case {"type": "map", "values": values}:
-            return Shape("map", *_named(schema, "connect."), items=_avro(values, known, namespace))
+        case {"type": "map"}:
+            return Shape("map", *_named(schema, "connect."))
         case {"type": dict() | list() as inner_type}:
             return _avro(inner_type, known, namespace)
         case {"type": str(plain)} if plain in _FROM_AVRO:

@@ -35,7 +35,7 @@ from cdc_platform.decode.positions import position
 from cdc_platform.decode.refusal import Refusal
 from cdc_platform.decode.semantic import lake_column, lost
 from cdc_platform.decode.shape import Shape
-from cdc_platform.decode.wire import CONVERTER, Read, Wire
+from cdc_platform.decode.wire import CONVERTER, NO_KEY, Read, Wire
 
 _ROW: Final = " row"
 """No column of a database is called so by Debezium's own naming; with a blank in front none collides."""
@@ -88,7 +88,8 @@ class SqlDecoder:
         keys = self._key_texts(indexed[_ROW], indexed["key"], bad)
         parts = [repairs] if repairs.height else []
         known = dict(table)
-        for read in self._values.read("value", indexed[_ROW], indexed["value"], bad):
+        reads = self._values.read("value", indexed[_ROW], indexed["value"], bad)
+        for read in sorted(reads, key=_since):
             if missing := _ENVELOPE - set(read.frame.columns):
                 what = f"the value has no {', '.join(sorted(missing))}: not a Debezium envelope"
                 bad += [Refusal(row, what, CONVERTER) for row in read.rows]
@@ -103,13 +104,21 @@ class SqlDecoder:
 
     def _key_texts(self, rows: pl.Series, keys: pl.Series, bad: list[Refusal]) -> pl.DataFrame:
         """The text of each key, by row; a row without a key has none."""
-        there = keys.is_not_null()
+        there = (~keys.bin.starts_with(NO_KEY)).fill_null(value=False)
         found = [
             pl.DataFrame({_ROW: read.rows, "key": key_texts(_fields(read.frame, read.shape))})
             for read in self._keys.read("key", rows.filter(there), keys.filter(there), bad)
         ]
         schema = {_ROW: pl.UInt32, "key": pl.String}
         return pl.concat(found) if found else pl.DataFrame(schema=schema)
+
+
+def _since(read: Read) -> int:
+    """When the source first had this schema, as far as the batch tells: the older one keeps its columns."""
+    source = read.frame.schema.get("source")
+    if not isinstance(source, pl.Struct) or "ts_ms" not in {each.name for each in source.fields}:
+        return 0
+    return int(read.frame["source"].struct.field("ts_ms").min() or 0)  # type: ignore[arg-type]
 
 
 def _fields(frame: pl.DataFrame, shape: Shape) -> pl.DataFrame:

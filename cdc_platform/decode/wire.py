@@ -30,6 +30,8 @@ _REGISTRY: Final = (
     "look whether the registry is the one that the connector writes to (CDC_REGISTRY_URL) and whether the "
     "schema was deleted there; then replay the letter"
 )
+NO_KEY: Final = b'{"schema":null,"payload":null}'
+"""What JsonConverter makes of no key, with schemas."""
 _HEAD: Final = b'{"schema":'
 _PAYLOAD: Final = b',"payload":'
 
@@ -162,7 +164,7 @@ def _read_payloads(values: pl.Series, schema: _Schema) -> pl.DataFrame | str:
     # Without the brace that closes the envelope.
     frame = values.to_frame("v").select(payload.bin.head(payload.bin.size() - 1))
     payloads = frame["v"]
-    if not (payloads.bin.head(1) == b"{").all():
+    if not payloads.bin.starts_with(b"{").all():
         return "it has no payload"
     wanted = pl.Schema({each.name: _written(each.shape) for each in schema.shape.fields})
     try:
@@ -195,7 +197,9 @@ def _as_avro(values: pl.Series, shape: Shape) -> pl.Series:
     match shape.kind:
         case "bytes":
             return values.str.decode("base64", strict=True)
-        case "float" | "double" | "float32" | "float64":
+        case "float" | "float32":
+            return values.cast(pl.Float32)
+        case "double" | "float64":
             return values.cast(pl.Float64)
         case "array" if shape.items is not None:
             items = shape.items
@@ -223,7 +227,9 @@ def _avro_type(shape: Shape) -> pl.DataType:
     match shape.kind:
         case "bytes":
             return pl.Binary()
-        case "float" | "double" | "float32" | "float64":
+        case "float" | "float32":
+            return pl.Float32()
+        case "double" | "float64":
             return pl.Float64()
         case "array" if shape.items is not None:
             return pl.List(_avro_type(shape.items))
