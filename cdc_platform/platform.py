@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import assert_never
 
@@ -26,10 +26,15 @@ from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Contents, Format, Kind, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import Lake, Log, Probe, StoredTable, TableName, no_probe
+from cdc_platform.core.position import Engine
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
+from cdc_platform.decode.decoded import Decoder
+from cdc_platform.decode.mongodb import MongoDecoder
+from cdc_platform.decode.sql import SqlDecoder
 from cdc_platform.discover import discover, with_found
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.kafka.registry import SchemaRegistry
 from cdc_platform.lake.delta.lake import DeltaLake
 from cdc_platform.lake.iceberg.catalog import configured, embedded
 from cdc_platform.lake.iceberg.lake import IcebergLake
@@ -115,9 +120,17 @@ def replica(
         limits=source.limits,
         values=source.values,
         declared=source.declared(collection),
-        kinds=kinds,
+        kinds=kinds & source.kinds_of(collection),
         probe=crash_probe(),
+        decode=decoder(source.engine, settings.registry_url),
     )
+
+
+@cache
+def decoder(engine: Engine, registry_url: str) -> Decoder:
+    """One a source's engine: it remembers the schemas it has met."""
+    registry = SchemaRegistry(registry_url)
+    return MongoDecoder(registry) if engine is Engine.MONGODB else SqlDecoder(engine, registry)
 
 
 def replicas(
@@ -178,6 +191,7 @@ def subject(source: Source, replica: Replica, log: Log, truth: Truth) -> Subject
         markers=source.topic(MARKERS),
         open_letters=lambda: open_letters(replica),
         format=replica.format,
+        operation_of=replica.decode.operation_of,
     )
 
 

@@ -87,6 +87,10 @@ class Decoder(Protocol):
         """The text of a record's key, if it can be read."""
         ...
 
+    def operation_of(self, value: bytes) -> str | None:
+        """The operation that a record tells of, if it can be read."""
+        ...
+
 
 def decoded(records: Records, rules: Rules, rows: Callable[[Records], Rows]) -> Decoded:
     """``rows`` of all records, or of those before the first that the policy refuses."""

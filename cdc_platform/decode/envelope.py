@@ -12,6 +12,7 @@ after it; or it is refused, by itself, and named. Skipping it would lose a chang
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,9 +22,14 @@ from polars.exceptions import ComputeError
 
 from cdc_platform.core.columns import DELETE, OPERATIONS, READ
 from cdc_platform.decode.lines import Unreadable, parse_as
+from cdc_platform.decode.positions import struct_field
 from cdc_platform.decode.refusal import Refusal, sift
+from cdc_platform.decode.wire import Wire
 
 REPAIRS: Final = "repairs"
+ENVELOPE: Final = frozenset({"before", "after", "op", "source"})
+_SCHEMA: Final = b'{"schema":{'
+_NO_ID: Final = pl.lit(None, dtype=pl.String).alias("key")
 _KEY: Final = pa.schema([("id", pa.string())])
 _VALUE: Final = pa.schema(
     [
@@ -60,13 +66,67 @@ class Envelopes:
     bad: tuple[Refusal, ...]
 
 
-def read_envelopes(records: pl.DataFrame, record_bytes: int) -> Envelopes:
+def read_envelopes(records: pl.DataFrame, record_bytes: int, keys: Wire, values: Wire) -> Envelopes:
     """``records``: in RECORD_SCHEMA and with a column row, no value null. ``record_bytes``: the most a record
-    may have."""
+    may have. ``keys``, ``values``: read those that come with a schema."""
     kept, bad = oversized(records, record_bytes)
+    value = pl.col("value")
+    described = value.bin.starts_with(b"\0") | value.bin.starts_with(_SCHEMA)
+    parts = [
+        _plain(kept.filter(~described), bad),
+        _described(kept.filter(described), keys, values, bad),
+    ]
+    events = pl.concat([each for each in parts if each.height] or parts[:1]).sort("row")
+    unsound = events.select("row", what=_unsound()).drop_nulls()
+    bad += [
+        Refusal(row, what, _IMAGES if "document" in what else _CONVERTER) for row, what in unsound.iter_rows()
+    ]
+    return Envelopes(events.filter(~pl.col("row").is_in(unsound["row"].implode())), tuple(bad))
+
+
+def _described(records: pl.DataFrame, keys: Wire, values: Wire, bad: list[Refusal]) -> pl.DataFrame:
+    """Events in Avro, or in JSON with its schema: the documents in them are the same texts."""
+    events = []
+    for read in values.read("value", records["row"], records["value"], bad):
+        if missing := ENVELOPE - set(read.frame.columns):
+            bad += [Refusal(row, without(missing), _CONVERTER) for row in read.rows]
+            continue
+        source = (struct_field(read.frame.schema, "source", name) for name in ("ts_ms", "ord", REPAIRS))
+        total_order = struct_field(read.frame.schema, "transaction", "total_order")
+        events.append(
+            read.frame.select(read.rows.alias("row"), "op", "before", "after", *source, total_order)
+        )
+    if not events:
+        return pl.DataFrame()
+    found = pl.concat(events)
+    ids = _ids(records.filter(pl.col("row").is_in(found["row"].implode())), keys, bad)
+    return found.join(ids, on="row").select("row", "key", pl.exclude("row", "key"))
+
+
+def _ids(records: pl.DataFrame, keys: Wire, bad: list[Refusal]) -> pl.DataFrame:
+    """The text of each record's key, by row."""
+    described = (pl.col("key").bin.starts_with(b"\0") | pl.col("key").bin.starts_with(_SCHEMA)).fill_null(
+        value=False
+    )
+    with_schema = records.filter(described)
+    kept, plain = _parsed(records.filter(~described), "key", _KEY, bad)
+    ids = [pl.DataFrame({"row": kept["row"], "key": plain["id"]})]
+    for read in keys.read("key", with_schema["row"], with_schema["key"], bad):
+        known = "id" in read.frame.columns
+        ids.append(read.frame.select(read.rows.alias("row"), pl.col("id").alias("key") if known else _NO_ID))
+    return pl.concat(ids)
+
+
+def without(missing: Set[str]) -> str:
+    """What is wrong with a value that has no such fields."""
+    return f"the value has no {', '.join(sorted(missing))}: not a Debezium envelope"
+
+
+def _plain(kept: pl.DataFrame, bad: list[Refusal]) -> pl.DataFrame:
+    """Events in JSON without a schema."""
     kept, keys = _parsed(kept, "key", _KEY, bad)
     kept, values = _parsed(kept, "value", _VALUE, bad)
-    events = values.select(
+    return values.select(
         kept["row"],
         keys.filter(keys["row"].is_in(kept["row"].implode()))["id"].alias("key"),
         "op",
@@ -75,11 +135,6 @@ def read_envelopes(records: pl.DataFrame, record_bytes: int) -> Envelopes:
         pl.col("source").struct.field("ts_ms", "ord", REPAIRS),
         pl.col("transaction").struct.field("total_order"),
     )
-    unsound = events.select("row", what=_unsound()).drop_nulls()
-    bad += [
-        Refusal(row, what, _IMAGES if "document" in what else _CONVERTER) for row, what in unsound.iter_rows()
-    ]
-    return Envelopes(events.filter(~pl.col("row").is_in(unsound["row"].implode())), tuple(bad))
 
 
 def oversized(

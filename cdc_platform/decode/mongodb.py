@@ -17,10 +17,12 @@ import polars as pl
 
 from cdc_platform.core import columns
 from cdc_platform.core.model import Records
+from cdc_platform.core.ports import Registry
 from cdc_platform.decode.decoded import Decoded, Decoder, Rows, Rules, decoded
 from cdc_platform.decode.documents import Layout, read_documents
 from cdc_platform.decode.envelope import REPAIRS, read_envelopes
 from cdc_platform.decode.refusal import Refusal
+from cdc_platform.decode.wire import Wire
 
 _EMPTY_DOCUMENT: Final = "{}"
 
@@ -31,6 +33,10 @@ class MongoDecoder:
     """POSITION's ``seconds`` are whole seconds of ``source.ts_ms``, its ``ord`` is -1 for rows of the initial
     snapshot, its ``total_order`` 0 outside of a transaction."""
 
+    def __init__(self, registry: Registry | None = None) -> None:
+        """``registry``: where the schemas of Avro records are."""
+        self._keys, self._values = Wire(registry), Wire(registry)
+
     def __call__(
         self,
         records: Records,
@@ -39,35 +45,40 @@ class MongoDecoder:
         layout: Layout | None = None,
     ) -> Decoded:
         rules, hint = rules or Rules(), layout or Layout()
-        return decoded(records, rules, lambda some: _rows(some, table, rules, hint))
+        return decoded(records, rules, lambda some: self._rows(some, table, rules, hint))
 
     def key_of(self, key: bytes | None) -> str | None:
         with suppress(ValueError):
             match orjson.loads(key or b""):
-                case {"id": str(text)}:
+                case {"id": str(text)} | {"payload": {"id": str(text)}}:
                     return text
         return None
 
+    def operation_of(self, value: bytes) -> str | None:
+        frame = pl.DataFrame({"row": [0], "key": [b'{"id":"0"}'], "value": [value]})
+        events = read_envelopes(frame, len(value) + 100, self._keys, self._values).events
+        found: str | None = events["op"][0] if events.height else None
+        return found
+
+    def _rows(self, records: Records, table: pl.Schema, rules: Rules, layout: Layout) -> Rows:
+        indexed = records.frame.with_row_index("row").filter(pl.col("value").is_not_null())
+        envelopes = read_envelopes(indexed, rules.record_bytes, self._keys, self._values)
+        events = envelopes.events
+        is_delete = pl.col("op") == columns.DELETE
+        image = pl.when(is_delete).then("before").otherwise("after").fill_null(_EMPTY_DOCUMENT)
+        documents = read_documents(events.select(image=image)["image"], table, rules.values, layout)
+        bad = [
+            *envelopes.bad,
+            *(Refusal(events["row"][at.row], at.what, at.remedy, at.schema) for at in documents.refused),
+        ]
+        kept = events[documents.rows]
+        frame = _assembled(kept, documents.frame, records)
+        places = frame.select(columns.KEY, columns.PARTITION, columns.OFFSET)
+        repairs = places.with_columns(kept[REPAIRS]).drop_nulls(REPAIRS)
+        return Rows(frame, repairs, sorted(bad, key=lambda refusal: refusal.row), documents.layout)
+
 
 decode: Final[Decoder] = MongoDecoder()
-
-
-def _rows(records: Records, table: pl.Schema, rules: Rules, layout: Layout) -> Rows:
-    indexed = records.frame.with_row_index("row").filter(pl.col("value").is_not_null())
-    envelopes = read_envelopes(indexed, rules.record_bytes)
-    events = envelopes.events
-    is_delete = pl.col("op") == columns.DELETE
-    image = pl.when(is_delete).then("before").otherwise("after").fill_null(_EMPTY_DOCUMENT)
-    documents = read_documents(events.select(image=image)["image"], table, rules.values, layout)
-    bad = [
-        *envelopes.bad,
-        *(Refusal(events["row"][at.row], at.what, at.remedy, at.schema) for at in documents.refused),
-    ]
-    kept = events[documents.rows]
-    frame = _assembled(kept, documents.frame, records)
-    places = frame.select(columns.KEY, columns.PARTITION, columns.OFFSET)
-    repairs = places.with_columns(kept[REPAIRS]).drop_nulls(REPAIRS)
-    return Rows(frame, repairs, sorted(bad, key=lambda refusal: refusal.row), documents.layout)
 
 
 def _assembled(events: pl.DataFrame, fields: pl.DataFrame, records: Records) -> pl.DataFrame:

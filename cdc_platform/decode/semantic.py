@@ -44,6 +44,17 @@ _CLOCK: Final[Mapping[str, int]] = {
     f"{_CONNECT}Time": 1_000,
     f"{_TIME}MicroTime": 1,
 }
+_INFINITE_DAYS: Final[Mapping[int, str]] = {
+    -2147472692: "infinity",
+    -2147472691: "-infinity",
+    -622191234: "infinity",
+    -625821272: "-infinity",
+}
+"""What Debezium 3.4 makes of PostgreSQL's infinite dates, in the stream and in snapshots: no date of its."""
+_INFINITE_MICROS: Final[Mapping[int, str]] = {
+    9223372036825200000: "infinity",
+    -9223372036832400000: "-infinity",
+}
 _DAYS: Final = frozenset({f"{_TIME}Date", f"{_CONNECT}Date"})
 _KINDS: Final[Mapping[str, pl.DataType]] = {
     "boolean": pl.Boolean(),
@@ -95,6 +106,14 @@ def lake_column(values: pl.Series, shape: Shape) -> pl.Series:
     if convert := _CONVERT.get(shape.semantic):
         return convert(values, shape)
     return values.cast(lake_type(shape))
+
+
+def spoken(value: object, shape: Shape) -> object:
+    """A value that its column cannot hold, as its database calls it."""
+    if isinstance(value, list) and shape.items is not None:
+        return [spoken(each, shape.items) for each in value]
+    specials = _INFINITE_DAYS if shape.semantic in _DAYS else _INFINITE_MICROS
+    return specials.get(value, value) if isinstance(value, int) else value
 
 
 def lost(values: pl.Series, column: pl.Series) -> pl.Series:
@@ -156,12 +175,17 @@ def _zoned(values: pl.Series, shape: Shape) -> pl.Series:
 
 
 def _moment(values: pl.Series, shape: Shape) -> pl.Series:
-    return (values.cast(pl.Int64) * _MICROS[shape.semantic]).cast(NAIVE_MICROS)
+    return (_finite(values.cast(pl.Int64), _INFINITE_MICROS) * _MICROS[shape.semantic]).cast(NAIVE_MICROS)
 
 
 def _date(values: pl.Series, shape: Shape) -> pl.Series:
     del shape
-    return values.cast(pl.Int32).cast(pl.Date)
+    return _finite(values.cast(pl.Int64), _INFINITE_DAYS).cast(pl.Int32).cast(pl.Date)
+
+
+def _finite(values: pl.Series, specials: Mapping[int, str]) -> pl.Series:
+    special = values.is_in(list(specials))
+    return values.zip_with(~special, pl.Series([None], dtype=values.dtype)) if special.any() else values
 
 
 _CONVERT: Final[Mapping[str, Callable[[pl.Series, Shape], pl.Series]]] = {

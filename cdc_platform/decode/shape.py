@@ -60,7 +60,7 @@ class Field:
     def column(self) -> str:
         told = self.shape.parameters.get(_COLUMN, self.name)
         # Two columns of one struct type share its definition in Avro, and with it the first one's name.
-        return _unmangled(told) if self.name in (told, _adjusted(told)) else self.name
+        return _unmangled(told) if self.name in {told, _adjusted(told)} else self.name
 
 
 def _adjusted(name: str) -> str:
@@ -76,7 +76,7 @@ def _adjusted(name: str) -> str:
 def _unmangled(name: str) -> str:
     """Debezium 3.4 reads names in PostgreSQL's stream byte by byte, each as a signed character of its own:
     of ``ñ`` come U+FFC3 and U+FFB1."""
-    if name.isascii() or not any(0xFF80 <= ord(each) for each in name):
+    if name.isascii() or not any(ord(each) >= 0xFF80 for each in name):
         return name
     try:
         return b"".join(
@@ -109,40 +109,47 @@ def from_avro(schema: Any) -> Shape:
 def _avro(schema: Any, known: dict[str, Shape], namespace: str) -> Shape:
     match schema:
         case str():
-            if schema in _FROM_AVRO:
-                return Shape(_FROM_AVRO[schema])
-            found = known.get(schema) or known.get(f"{namespace}.{schema}")
-            if found is None:
-                raise ValueError(f"the Avro type {schema} is not defined")
-            return found
+            return _plain(schema, known, namespace)
         case list():
             some = [each for each in schema if each != "null"]
             if len(some) != 1:
                 raise ValueError(f"a union of {len(some)} types")
             return _avro(some[0], known, namespace)
+        case {"type": dict() | list() as inner_type}:
+            return _avro(inner_type, known, namespace)
+        case {"type": str(kind)}:
+            return _complex(schema, kind, known, namespace)
+    raise ValueError(f"no Avro schema: {str(schema)[:80]}")
+
+
+def _plain(name: str, known: dict[str, Shape], namespace: str) -> Shape:
+    if name in _FROM_AVRO:
+        return Shape(_FROM_AVRO[name])
+    found = known.get(name) or known.get(f"{namespace}.{name}")
+    if found is None:
+        raise ValueError(f"the Avro type {name} is not defined")
+    return found
+
+
+def _complex(schema: Mapping[str, Any], kind: str, known: dict[str, Shape], namespace: str) -> Shape:
+    named = _named(schema, "connect.")
+    match schema:
         case {"type": "record", "name": str(name), "fields": list(fields)}:
             inside, full = _full_name(schema, name, namespace)
             inner = tuple(Field(each["name"], _avro(each["type"], known, inside)) for each in fields)
-            shape = Shape("struct", *_named(schema, "connect."), fields=inner)
-            known[full] = shape
-            return shape
-        case {"type": "array", "items": {"type": "record", "name": "MapEntry"}}:
-            return Shape("map", *_named(schema, "connect."))
+            known[full] = Shape("struct", *named, fields=inner)
+            return known[full]
+        case {"type": "map"} | {"type": "array", "items": {"type": "record", "name": "MapEntry"}}:
+            return Shape("map", *named)
         case {"type": "array", "items": items}:
-            return Shape("array", *_named(schema, "connect."), items=_avro(items, known, namespace))
-        case {"type": "map"}:
-            return Shape("map", *_named(schema, "connect."))
-        case {"type": dict() | list() as inner_type}:
-            return _avro(inner_type, known, namespace)
-        case {"type": str(plain)} if plain in _FROM_AVRO:
-            kind = str(schema.get("connect.type", _FROM_AVRO[plain]))
-            shape = Shape(kind, *_named(schema, "connect."))
-            if plain in ("enum", "fixed"):
-                known[_full_name(schema, schema["name"], namespace)[1]] = shape
-            return shape
-        case {"type": str(name)}:
-            return _avro(name, known, namespace)
-    raise ValueError(f"no Avro schema: {str(schema)[:80]}")
+            return Shape("array", *named, items=_avro(items, known, namespace))
+        case {"type": "enum" | "fixed", "name": str(name)}:
+            _, full = _full_name(schema, name, namespace)
+            known[full] = Shape(_FROM_AVRO[kind], *named)
+            return known[full]
+    if kind in _FROM_AVRO:
+        return Shape(str(schema.get("connect.type", _FROM_AVRO[kind])), *named)
+    return _plain(kind, known, namespace)
 
 
 def _full_name(schema: Mapping[str, Any], name: str, namespace: str) -> tuple[str, str]:

@@ -28,18 +28,17 @@ from cdc_platform.core.position import POSITIONS, Engine
 from cdc_platform.core.schema import compare
 from cdc_platform.decode.decoded import PLACE, Decoded, Rows, Rules, decoded
 from cdc_platform.decode.documents import Layout
-from cdc_platform.decode.envelope import REPAIRS, oversized
+from cdc_platform.decode.envelope import ENVELOPE, REPAIRS, oversized, without
 from cdc_platform.decode.keys import key_texts
 from cdc_platform.decode.names import no_column
 from cdc_platform.decode.positions import position
 from cdc_platform.decode.refusal import Refusal
-from cdc_platform.decode.semantic import lake_column, lost
+from cdc_platform.decode.semantic import lake_column, lost, spoken
 from cdc_platform.decode.shape import Shape
 from cdc_platform.decode.wire import CONVERTER, NO_KEY, Read, Wire
 
 _ROW: Final = " row"
 """No column of a database is called so by Debezium's own naming; with a blank in front none collides."""
-_ENVELOPE: Final = frozenset({"before", "after", "op", "source"})
 _OPERATIONS: Final = (*columns.OPERATIONS, columns.TRUNCATE)
 _PLACEHOLDER: Final = "__debezium_unavailable_value"
 _PLACEHOLDER_UUID: Final = str(
@@ -81,6 +80,13 @@ class SqlDecoder:
         found: str | None = texts["key"][0] if texts.height else None
         return found
 
+    def operation_of(self, value: bytes) -> str | None:
+        for read in self._values.read("value", pl.Series([0]), pl.Series([value]), []):
+            if "op" in read.frame.columns:
+                found: str | None = read.frame["op"][0]
+                return found
+        return None
+
     def _rows(self, records: Records, table: pl.Schema, rules: Rules) -> Rows:
         indexed = records.frame.with_row_index(_ROW).filter(pl.col("value").is_not_null())
         indexed, bad = oversized(indexed, rules.record_bytes, _ROW)
@@ -90,9 +96,8 @@ class SqlDecoder:
         known = dict(table)
         reads = self._values.read("value", indexed[_ROW], indexed["value"], bad)
         for read in sorted(reads, key=_since):
-            if missing := _ENVELOPE - set(read.frame.columns):
-                what = f"the value has no {', '.join(sorted(missing))}: not a Debezium envelope"
-                bad += [Refusal(row, what, CONVERTER) for row in read.rows]
+            if missing := ENVELOPE - set(read.frame.columns):
+                bad += [Refusal(row, without(missing), CONVERTER) for row in read.rows]
             else:
                 parts.append(_Part(read, self.engine, known, rules.values).rows(bad))
         whole = pl.concat([_empty(self.engine), *parts], how="diagonal")
@@ -176,7 +181,7 @@ class _Part:
         if unsent is not None:
             found.append(unsent.alias(f"{_ROW} unsent {name}"))
         if missing.any():
-            found += self._misfits(sent, name, missing, events, bad)
+            found += self._misfits(sent, shape, name, missing, events, bad)
         return found
 
     def _place(self, name: str, dtype: pl.DataType) -> str:
@@ -191,18 +196,26 @@ class _Part:
         return place
 
     def _misfits(
-        self, sent: pl.Series, name: str, missing: pl.Series, events: pl.DataFrame, bad: list[Refusal]
+        self,
+        sent: pl.Series,
+        shape: Shape,
+        name: str,
+        missing: pl.Series,
+        events: pl.DataFrame,
+        bad: list[Refusal],
     ) -> list[pl.Series]:
+        told = [
+            spoken(value, shape) if misfit else None
+            for value, misfit in zip(sent.to_list(), missing, strict=True)
+        ]
         if self.values is not Policy.JSON:
             bad += [
                 Refusal(row, f"field {name} does not fit: {value!r}", _UNFITTING, schema=True)
-                for row, value in zip(events[_ROW].filter(missing), sent.filter(missing), strict=True)
+                for row, value in zip(events[_ROW], told, strict=True)
+                if value is not None
             ]
             return []
-        texts = [
-            orjson.dumps(value, default=str).decode() if misfit else None
-            for value, misfit in zip(sent.to_list(), missing, strict=True)
-        ]
+        texts = [None if value is None else orjson.dumps(value, default=str).decode() for value in told]
         return [pl.Series(f"{name}{columns.JSON_SUFFIX}", texts, dtype=pl.String)]
 
 
