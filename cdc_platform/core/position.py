@@ -52,8 +52,6 @@ POSITIONS: Final[Mapping[Engine, pl.DataType]] = {
 
 _SECOND: Final = 2**24
 """Events of one second that MongoDB's rank tells apart; of those beyond, the identity tells."""
-_FILE: Final = 2**36
-"""Bytes of a binlog file, far more than one may have."""
 
 
 def metadata(engine: Engine) -> pl.Schema:
@@ -91,6 +89,17 @@ def order(engine: Engine) -> list[pl.Expr]:
     return [_file_number(), of("pos"), of("total_order")]
 
 
+def before(position: Mapping[str, object], engine: Engine) -> pl.Expr:
+    """True for rows that come before this position in the order of their source."""
+    given = pl.DataFrame({POSITION: [position]}, schema={POSITION: POSITIONS[engine]})
+    limits = given.select(each.fill_null(-1).alias(str(at)) for at, each in enumerate(order(engine))).row(0)
+    found, level = pl.lit(value=False), pl.lit(value=True)
+    for part, limit in zip(order(engine), limits, strict=True):
+        value = part.fill_null(-1)
+        found, level = found | (level & (value < limit)), level & (value == limit)
+    return found
+
+
 def identity(engine: Engine) -> list[pl.Expr]:
     """What two events have in common only if they are the same event (beside their key)."""
     match engine:
@@ -109,8 +118,9 @@ def rank(engine: Engine) -> pl.Expr:
         case Engine.POSTGRESQL:
             return of("prior_commit_lsn")
         case Engine.MARIADB:
-            return of("gtid").str.split("-").list.last().cast(pl.Int64, strict=False)
-    return _file_number() * _FILE + of("pos")
+            # Of domain 0 alone: several domains have no order among each other.
+            return of("gtid").str.extract(r"^0-\d+-(\d+)$").cast(pl.Int64)
+    return pl.lit(None, dtype=pl.Int64)  # another server goes on with another file after a failover
 
 
 def is_snapshot(engine: Engine) -> pl.Expr:

@@ -17,6 +17,7 @@ from cdc_platform.core.ports import LakeTable, Probe, no_probe
 from cdc_platform.core.schema import compare
 from cdc_platform.decode.decoded import Decoder, Rules
 from cdc_platform.decode.mongodb import decode
+from cdc_platform.replicate.truncation import Truncations
 
 ATTEMPTS: Final = 10
 CONFLICT_SECONDS: Final = 60.0
@@ -40,7 +41,8 @@ class Replica:
 
     ``now``: the wall clock, in UTC. ``declared``: columns that the changelog has from the beginning.
     ``kinds``: which of the tables to write. ``values``: what becomes of a
-    value that does not fit. ``decode``: reads the source's records.
+    value that does not fit. ``decode``: reads the source's records. ``truncations``: those met so
+    far.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Replica:
     format: Format = Format.DELTA
     probe: Probe = no_probe
     decode: Decoder = decode
+    truncations: Truncations = field(default_factory=Truncations, repr=False, compare=False)
     retrying: Retrying = field(
         default_factory=lambda: Retrying(
             stop=spent,
