@@ -122,7 +122,7 @@ def _fetch(bundle: Bundle, jars: list[Jar], staging: Path, progress: Progress) -
             if bundle.archive is None:
                 path.rename(libs / path.name)
             else:
-                _unpack(bundle.archive, path, libs, staging / "unpacked")
+                unpack(bundle.archive, path, libs, staging / "unpacked")
             done += 1
             if done % 20 == 0 or done == len(jars) > 1:
                 progress(f"fetching {bundle.title}: {done} of {len(jars)} jars")
@@ -152,7 +152,8 @@ def _resolved(context: MavenContext, coordinate: str) -> Path:
     return Path(context.project(group, name).at_version(version).artifact(*classifier).resolve())
 
 
-def _unpack(archive: Archive, path: Path, target: Path, scratch: Path) -> None:
+def unpack(archive: Archive, path: Path, target: Path, scratch: Path) -> None:
+    """Put the members asked for below `target`; `path` and what is in `scratch` are used up by it."""
     if archive.format == "zip":
         shutil.unpack_archive(path, scratch, "zip")
     else:  # a filter, because without one some versions of Python warn; zip files know no such thing

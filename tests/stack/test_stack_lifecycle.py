@@ -27,7 +27,8 @@ from cdc_platform.local.stack import Endpoints, ServiceState, Stack
 
 pytestmark = pytest.mark.stack
 
-ANY_PORT = {"mongodb_port": 0, "kafka_port": 0, "kafka_controller_port": 0, "connect_port": 0}
+LISTENERS = ("mongodb", "postgresql", "mariadb", "registry", "kafka", "kafka_controller", "connect")
+ANY_PORT = dict.fromkeys((f"{listener}_port" for listener in LISTENERS), 0)
 
 OWNER = """
 import sys, threading
@@ -37,9 +38,10 @@ from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Stack
 if "--with-parent" in sys.argv:
     end_with_parent()
-settings = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
+listeners = ("mongodb", "postgresql", "mariadb", "kafka", "kafka_controller", "connect")
+settings = StackSettings(**{f"{name}_port": 0 for name in listeners})
 with Stack.attached(Path(sys.argv[1]), settings) as stack:
-    stack.up()
+    stack.up(services=("mongodb", "postgresql", "mariadb"))
     # a program that starts a further one, as Dagster's daemon does with runs
     waits = "import threading; threading.Event().wait()"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
@@ -119,6 +121,23 @@ def test_up_keeps_what_runs_and_starts_what_died(tmp_path: Path, settings: Stack
         assert after["connect"] != before["connect"]
 
 
+def test_a_service_asked_for_later_joins_those_that_run(tmp_path: Path, settings: StackSettings) -> None:
+    with Stack.attached(tmp_path, settings) as stack:
+        stack.up(services=("postgresql",))
+        assert {status.name for status in stack.status()} == {"postgresql", "kafka", "connect"}
+        before = {status.name: status.pid for status in stack.status()}
+
+        endpoints = stack.up(services=("mariadb",))
+
+        after = {status.name: status.pid for status in stack.status()}
+        assert {**after, **before} == after
+        assert set(after) == {"postgresql", "mariadb", "kafka", "connect"}
+        assert {status.state for status in stack.status()} == {ServiceState.UP}
+        assert stack.endpoints == endpoints
+        stack.down()
+        assert {status.state for status in stack.status()} == {ServiceState.DOWN}
+
+
 def test_a_replica_set_follows_its_node_to_another_port(tmp_path: Path, settings: StackSettings) -> None:
     claim = PortClaim("mongodb", "CDC_MONGODB_PORT", 0)
     port = choose(claim, previous=None, taken=(), chance=random.Random())
@@ -145,10 +164,10 @@ def test_connect_offers_debezium_and_an_ephemeral_stack_leaves_no_data(
 
 def test_a_killed_owner_leaves_no_process(tmp_path: Path, owner: subprocess.Popen[str]) -> None:
     stack_id = Stack(tmp_path).stack_id
-    wait_until(lambda: len(sweep.members(stack_id)) == 5)  # `extra` has a child
+    wait_until(lambda: len(sweep.members(stack_id)) > 10)  # `extra` has a child, and PostgreSQL has many
     processes = sweep.members(stack_id)
     recorded = load_records(tmp_path / "run")
-    assert set(recorded) == {"mongodb", "kafka", "connect", "extra"}
+    assert set(recorded) == {"mongodb", "postgresql", "mariadb", "kafka", "connect", "extra"}
 
     owner.send_signal(signal.SIGKILL)
     owner.wait()
