@@ -1,4 +1,4 @@
-"""What Connect in the local stack offers: a connector for each engine, and Avro in Confluent's wire format."""
+"""What the local stack's Connect offers: a connector for each engine, and Avro in Confluent's wire format."""
 
 from __future__ import annotations
 
