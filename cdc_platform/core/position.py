@@ -90,11 +90,16 @@ def order(engine: Engine) -> list[pl.Expr]:
 
 
 def before(position: Mapping[str, object], engine: Engine) -> pl.Expr:
-    """True for rows that come before this position in the order of their source."""
+    """True for rows that come before a truncation at this position.
+
+    A truncation waits until all other changes of its table have ended: in PostgreSQL's log they are before it
+    or after it, too, in whatever order their transactions were committed.
+    """
+    by = [of("lsn")] if engine is Engine.POSTGRESQL else order(engine)
     given = pl.DataFrame({POSITION: [position]}, schema={POSITION: POSITIONS[engine]})
-    limits = given.select(each.fill_null(-1).alias(str(at)) for at, each in enumerate(order(engine))).row(0)
+    limits = given.select(each.fill_null(-1).alias(str(at)) for at, each in enumerate(by)).row(0)
     found, level = pl.lit(value=False), pl.lit(value=True)
-    for part, limit in zip(order(engine), limits, strict=True):
+    for part, limit in zip(by, limits, strict=True):
         value = part.fill_null(-1)
         found, level = found | (level & (value < limit)), level & (value == limit)
     return found

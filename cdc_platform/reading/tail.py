@@ -28,6 +28,7 @@ from cdc_platform.core.offsets import Offsets, Range, Ranges, next_ranges
 from cdc_platform.decode.fold import fold
 from cdc_platform.replicate.growth import more_than_made_with, moved
 from cdc_platform.replicate.recompute import last_places
+from cdc_platform.replicate.truncation import Emptied, Truncations, standing
 
 
 class Looked(Protocol):
@@ -59,28 +60,32 @@ def state(current: Looked, changelog: Looked) -> State:
     # In this order: another writer may move both tables in between, and only ahead.
     target = current.snapshot()[0] if current.exists() else None
     source = changelog.snapshot()[0]
+    emptied = Truncations().newest(changelog, source, source.offsets)
     if target is None:
-        places = _last_changes(changelog, source, source, {})
+        places = _last_changes(changelog, source, source, {}, emptied)
         return State(_live(changelog, source, places), source.offsets)
     _require_one_source(current, target, changelog, source)
-    places = _last_changes(changelog, source, target, target.offsets)
+    places = _last_changes(changelog, source, target, target.offsets, emptied)
     columns = _columns(target.schema, source.schema)
-    merged = _matching(current.read(target), columns)
+    merged = _matching(standing(current.read(target), emptied), columns)
     keys = places.lazy().select(KEY)
     kept = merged.join(keys, on=KEY, how="anti") if places.height else merged
     live = _matching(_live(changelog, source, places), columns)
     return State(pl.concat([kept, live]) if places.height else kept, source.offsets)
 
 
-def _last_changes(changelog: Looked, source: Handle, target: Handle, merged: Offsets) -> pl.DataFrame:
+def _last_changes(
+    changelog: Looked, source: Handle, target: Handle, merged: Offsets, emptied: Emptied | None
+) -> pl.DataFrame:
     """KEY, PARTITION and OFFSET of the changes that the current table, which has ``merged``, is to have
     instead of what it has."""
     ranges = next_ranges(merged, source.offsets)
-    changes = changelog.read(source, ranges).select(KEY, PARTITION, OFFSET, RESENT).collect()
+    counting = standing(changelog.read(source, ranges), emptied)
+    changes = counting.select(KEY, PARTITION, OFFSET, RESENT).collect()
     if not more_than_made_with((target, source)):
         return fold(changes).rows
     keys = changes[KEY].unique()
-    history = changelog.read(source, next_ranges({}, source.offsets))
+    history = standing(changelog.read(source, next_ranges({}, source.offsets)), emptied)
     if any(p >= target.partitions and p not in merged for p in source.offsets):
         # As a merge does that learns of new partitions: until now it went by offsets (``replicate.growth``).
         keys = pl.concat([keys, moved(history)]).unique()

@@ -53,12 +53,13 @@ def learn(replica: Replica, target: Handle, source: Handle) -> None:
     far.
     """
     history = replica.changelog.read(source, {p: Range(0, end) for p, end in target.offsets.items()})
-    rows = last_rows(replica.changelog, source, moved(history), target.offsets)
+    emptied = replica.truncations.newest(replica.changelog, source, target.offsets)
+    rows = last_rows(replica.changelog, source, moved(history), target.offsets, emptied)
     fitted = fit(rows, target.logical, where=f"table {replica.name}")
     replica.current.merge(target, fitted, unheard_of(replica, target), {})
 
 
 def moved(history: pl.LazyFrame) -> pl.Series:
     """The keys that have changes in two partitions."""
-    found = history.select(KEY, PARTITION).unique().group_by(KEY).len().filter(pl.col("len") > 1)
+    found = history.select(KEY, PARTITION).drop_nulls().unique().group_by(KEY).len().filter(pl.col("len") > 1)
     return found.collect(engine="streaming")[KEY]

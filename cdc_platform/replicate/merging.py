@@ -23,7 +23,7 @@ from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.growth import has_grown, learn, unheard_of
 from cdc_platform.replicate.recompute import last_rows
 from cdc_platform.replicate.replica import Replica
-from cdc_platform.replicate.truncation import removed_by, without_truncated
+from cdc_platform.replicate.truncation import IS_TRUNCATION, removed, standing
 
 LOOK_AHEAD: Final = 64
 """Offsets among which the next large row is looked for."""
@@ -58,16 +58,16 @@ def _merge(replica: Replica) -> Receipt | None:
     changes = replica.changelog.read(source, chunk).collect()
     ends = {**target.offsets, **ends_of(chunk)}
     emptied = replica.truncations.newest(replica.changelog, source, ends)
-    counting = without_truncated(changes, emptied)
+    counting = standing(changes.lazy(), emptied).collect()
     if has_grown(replica, target, source):
-        rows = last_rows(replica.changelog, source, counting[columns.KEY], ends)
+        rows = last_rows(replica.changelog, source, counting[columns.KEY], ends, emptied)
     else:
         rows = unstored(fold(counting).rows, source.logical)
     rows_in = changes.height
-    if emptied is not None and (changes[columns.OPERATION] == columns.TRUNCATE).any():
-        removed = removed_by(emptied, replica.current, target)
-        rows_in += removed.height  # a truncation stands for a delete of each row that it removes
-        rows = pl.concat([rows, removed.join(rows, on=columns.KEY, how="anti")], how="diagonal")
+    if emptied is not None and changes.select(IS_TRUNCATION.any()).item():
+        gone = removed(replica.current.read(target), emptied)
+        rows_in += gone.height  # a truncation stands for a delete of each row that it removes
+        rows = pl.concat([rows, gone.join(rows, on=columns.KEY, how="anti")], how="diagonal")
     fitted = fit(target.logical, rows, replica)
     return commit(replica, Kind.CURRENT, target, fitted, chunk, rows_in)
 

@@ -14,12 +14,16 @@ from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import Offsets, Range
 from cdc_platform.core.ports import LakeTable
 from cdc_platform.decode.fold import newest
+from cdc_platform.replicate.truncation import Emptied, standing
 
 
-def last_rows(changelog: LakeTable, handle: Handle, keys: pl.Series, ends: Offsets) -> pl.DataFrame:
-    """The whole last row of each key below ``ends``, by logical types. Holds these and the keys' offsets."""
+def last_rows(
+    changelog: LakeTable, handle: Handle, keys: pl.Series, ends: Offsets, emptied: Emptied | None
+) -> pl.DataFrame:
+    """The whole last row of each key below ``ends``, by logical types. Holds these and the keys' offsets.
+    ``emptied``: the newest truncation below them."""
     history = changelog.read(handle, {partition: Range(0, end) for partition, end in ends.items()})
-    places = last_places(history, keys)
+    places = last_places(standing(history, emptied), keys)
     if places.is_empty():
         return unstored(history.clear().collect(), handle.logical)
     rows = history.join(places.lazy(), on=[PARTITION, OFFSET], how="semi").collect()

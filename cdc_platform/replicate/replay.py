@@ -100,7 +100,7 @@ def _place(letter: Letter) -> tuple[int, int]:
 def _replay_records(replica: Replica, records: Records, notes: Mapping[str, Sequence[Letter]]) -> Replayed:
     """``notes``: what to write down of which letters, those that are rows now."""
     done = replica.retrying(_put_in, replica, records)
-    keys = done.rows[columns.KEY].unique()
+    keys = done.rows[columns.KEY].drop_nulls().unique()
     if len(keys):
         replica.retrying(_recompute, replica, keys, records.ranges)
     replica.probe("before_settling")
@@ -155,7 +155,8 @@ def _recompute(replica: Replica, keys: pl.Series, ranges: Ranges) -> None:
     source = replica.changelog.open(replica.stream)
     # What the current state has not merged yet it will merge by itself. Committed also without a row: a merge
     # that opened the changelog before the rows were put in must not pass them with what it knew.
-    rows = last_rows(replica.changelog, source, keys, target.offsets)
+    emptied = replica.truncations.newest(replica.changelog, source, target.offsets)
+    rows = last_rows(replica.changelog, source, keys, target.offsets, emptied)
     fitted = schema.fit(rows, target.logical, where=f"table {replica.name}")
     replica.current.merge(target, fitted, {}, {REPLAYED: describe(ranges)})
 
