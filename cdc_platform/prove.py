@@ -206,6 +206,7 @@ def _result(
         lake_digest=found.lake.hexdigest(),
         cause=cause,
         format=subject.format,
+        beyond=tuple(found.beyond),
     )
 
 

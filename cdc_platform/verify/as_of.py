@@ -161,7 +161,7 @@ def _after_truncation(history: pl.LazyFrame, kind: Engine) -> pl.Expr:
     if found.is_empty():
         return pl.lit(value=True)
     after, level = pl.lit(value=False), pl.lit(value=True)
-    for mine, its in zip(_place(kind), found.row(0), strict=True):
+    for mine, its in zip(_place(kind), map(pl.lit, found.row(0)), strict=True):
         after, level = after | (level & (mine > its)), level & (mine == its)
     return after.fill_null(value=True)
 

@@ -41,6 +41,7 @@ class Comparison:
 
     ground: Ground
     changelog: Opened
+    current: Opened
     state: LakeState
     lake: BucketDigest
     counts: Counts
@@ -52,12 +53,18 @@ class Comparison:
         return rows_agree and not self.buckets and not self.state.unfolded
 
     @property
+    def beyond(self) -> list[str]:
+        """Columns of the lake that the source does not have, and that are not compared."""
+        return self.ground.shape.beyond(self.current.handle.schema)
+
+    @property
     def difference(self) -> str:
         """One sentence of numbers."""
         return (
             f"The source has {self.counts.source} rows, the current table {self.counts.lake}, the "
             f"changelog {self.counts.folded} live keys; {len(self.buckets)} of {BUCKETS} buckets differ; of "
             f"{self.state.reverted} keys changed since, {len(self.state.unfolded)} lack their last change."
+            + "".join(f" {remark}" for remark in self.ground.shape.remarks)
         )
 
 
@@ -84,7 +91,7 @@ def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
         current=current.rows().select(pl.len()).collect().item(),
         reverted=state.reverted,
     )
-    return Comparison(ground, changelog, state, lake, counts, ground.source.differing(lake))
+    return Comparison(ground, changelog, current, state, lake, counts, ground.source.differing(lake))
 
 
 def extra_keys(truth: Truth, found: Comparison) -> tuple[dict[str, tuple[int, int]], int]:

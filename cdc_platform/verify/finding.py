@@ -158,6 +158,7 @@ def of_proof(result: Result) -> tuple[Finding, Finding]:
         Fact("source_digest", result.source_digest or ""),
         Fact("lake_digest", result.lake_digest or ""),
         Fact("differing", tuple(str(key) for key in result.differing)),
+        Fact("columns_not_compared", result.beyond),
         Fact("dead_letters", tuple(str(letter) for letter in result.letters)),
     )
 

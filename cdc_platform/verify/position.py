@@ -40,7 +40,8 @@ class SourcePosition(Protocol):
         ...
 
     def source(self) -> Mapping[str, object]:
-        """The fields of Debezium's ``source`` block for an event that the platform itself puts here."""
+        """The fields of the ``source`` block of an event that the platform itself puts here: of MongoDB those
+        of Debezium's, of others ``ts_ms`` and the ``position`` as the lake keeps it."""
         ...
 
 
@@ -103,8 +104,7 @@ class PostgresSnapshot:
         return pl.when(of("tx_id").is_null()).then(of("lsn") <= self.lsn).otherwise(done)
 
     def source(self) -> Mapping[str, object]:
-        sequence = f'[null,"{self.lsn}"]'
-        return {"ts_ms": self.at_ms, "lsn": self.lsn, "txId": None, "sequence": sequence}
+        return {"ts_ms": self.at_ms, "position": {"lsn": self.lsn}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class GtidPosition:
 
     def source(self) -> Mapping[str, object]:
         gtid = str(self).split(",", maxsplit=1)[0] or None
-        return {"ts_ms": self.at_ms, "gtid": gtid, "file": self.file, "pos": self.pos, "row": 0}
+        return {"ts_ms": self.at_ms, "position": {"gtid": gtid, "file": self.file, "pos": self.pos}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class GtidSet:
     def source(self) -> Mapping[str, object]:
         last = [f"{origin}:{ranges[-1][1]}" for origin, ranges in sorted(self.executed.items())]
         gtid = last[0] if last else None
-        return {"ts_ms": self.at_ms, "gtid": gtid, "file": self.file, "pos": self.pos, "row": 0}
+        return {"ts_ms": self.at_ms, "position": {"gtid": gtid, "file": self.file, "pos": self.pos}}
 
 
 def _any(conditions: Iterable[Any]) -> pl.Expr:

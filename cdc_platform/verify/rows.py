@@ -1,21 +1,29 @@
 """Rows of the lake as digests, put as the source has them: its columns alone, by their names (``Shape``).
 
-Of documents, texts may stand for fields (``unfold``); a table's texts are texts.
+Invariant: a text that stands for something else (a decimal of any length, JSON beside its column, a field of
+a document) and cannot be read as that stays a text. It then equals nothing that the source has, so the row
+differs: loud, never a false pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from typing import Final
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any, Final
 
+import orjson
 import polars as pl
 
 from cdc_platform.core.columns import KEY
-from cdc_platform.core.digest import bucket_of, encode_columns, row_digest
-from cdc_platform.verify.shape import Shape
+from cdc_platform.core.digest import Fields, Reader, bucket_of, encode_columns, encoder, row_digest
+from cdc_platform.verify.calendar import moment_of
+from cdc_platform.verify.shape import Shape, Text
 from cdc_platform.verify.unfold import unfold
 
 BATCH_ROWS: Final = 50_000
+
+_encode: Final = encoder()
 
 
 def digests(rows: pl.LazyFrame, shape: Shape, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
@@ -29,11 +37,40 @@ def _of_batch(batch: pl.DataFrame, shape: Shape, buckets: Set[int] | None) -> It
         inside = [bucket_of(key) in buckets for key in batch[KEY]]
         batch = batch.filter(pl.Series(inside, dtype=pl.Boolean))
     keys = batch[KEY].to_list()
+    reader = unfold if shape.columns is None else partial(_reader, shape)
     fields = [
-        column.alias(field)
+        # What is read as a field keeps its own name: the reader tells the field's.
+        column if column.dtype == pl.String and reader(column.name) else column.alias(field)
         for column in batch.get_columns()
         if (field := shape.field(column.name)) is not None
     ]
-    folded = unfold if shape.columns is None else (lambda _: None)
-    rows = encode_columns(fields, folded) if fields else ["{}"] * len(keys)
+    rows = encode_columns(fields, reader) if fields else ["{}"] * len(keys)
     return ((key, row_digest(key, canonical)) for key, canonical in zip(keys, rows, strict=True))
+
+
+def _reader(shape: Shape, column: str) -> Reader | None:
+    """How to read a text column of a table; None: as texts."""
+    field = shape.field(column)
+    if field is None:
+        return None
+    if shape.is_beside(column):
+        return partial(_beside, field, shape.text(field))
+    return partial(_decimal, field) if shape.text(field) is Text.DECIMAL else None
+
+
+def _decimal(field: str, text: str) -> Fields:
+    return {field: _encode(_number(text))}
+
+
+def _beside(field: str, kind: Text, text: str) -> Fields:
+    value: Any = orjson.loads(text)
+    if isinstance(value, str):
+        value = {Text.DECIMAL: _number, Text.MOMENT: moment_of}.get(kind, str)(value)
+    return {field: _encode(value)}
+
+
+def _number(text: str) -> Decimal | str:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text

@@ -1,4 +1,4 @@
-"""What a source's catalog says of a table, and which of the lake's columns are the table's.
+"""What a source's catalog says of a table, and how the lake's columns stand for the table's.
 
 Invariants
 - The columns that the source has are compared, by their own names. A column that the lake has beyond those,
@@ -11,13 +11,22 @@ Invariants
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from cdc_platform.core.columns import METADATA
+from cdc_platform.core.columns import JSON_SUFFIX, METADATA
 
 _VERSION: Final = re.compile(r"__v[1-9]\d*$")
+
+
+class Text(StrEnum):
+    """What a text of a column is, where the lake keeps one."""
+
+    ITSELF = "text"
+    DECIMAL = "decimal"
+    MOMENT = "moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Shape:
     there is no current state. ``remarks``: sentences that belong to a difference.
     """
 
-    columns: frozenset[str] | None = None
+    columns: Mapping[str, Text] | None = None
     keyed: bool = True
     remarks: tuple[str, ...] = ()
 
@@ -36,8 +45,16 @@ class Shape:
             return None
         if self.columns is None or column in self.columns:
             return column
-        earlier = _VERSION.sub("", column)
+        earlier = _VERSION.sub("", column.removesuffix(JSON_SUFFIX))
         return earlier if earlier in self.columns else None
+
+    def is_beside(self, column: str) -> bool:
+        """Whether a lake column has, as JSON, the values that do not fit the column beside it."""
+        return self.columns is not None and column not in self.columns and column.endswith(JSON_SUFFIX)
+
+    def text(self, field: str) -> Text:
+        """What the texts of a source's column are."""
+        return Text.ITSELF if self.columns is None else self.columns.get(field, Text.ITSELF)
 
     def beyond(self, columns: Iterable[str]) -> list[str]:
         """The lake's columns that the source does not have (any more)."""

@@ -117,7 +117,8 @@ class Result:
 
     ``differing``: at most SHOWN_KEYS keys; ``differing_count``: how many were found, a lower bound when
     ``buckets_unlisted`` buckets were not looked into. Digests are hex over all buckets. ``letters``: all that
-    are open; with one, the table fails, whatever else was found. ``cause``: why nothing could be compared.
+    are open; with one, the table fails, whatever else was found. ``beyond``: columns of the lake that the
+    source does not have any more, which are not compared. ``cause``: why nothing could be compared.
     ``seconds``: duration.
     """
 
@@ -135,6 +136,7 @@ class Result:
     cause: Cause | None = None
     letters: tuple[OpenLetter, ...] = ()
     format: Format = Format.DELTA
+    beyond: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:
@@ -162,14 +164,20 @@ class Result:
                 return (
                     f"{self.target}: the lake equals the source{at}. {self.counts.source:,} rows, digest "
                     f"{self.source_digest}, {self.counts.reverted} keys taken back to then, "
-                    f"{self.seconds:.1f} s."
+                    f"{self.seconds:.1f} s.{self._beyond()}"
                 )
             case Verdict.FAIL if self.letters:
                 return f"{self.target}: {self._letters()} {self.reason}{self._keys()}"
             case Verdict.FAIL:
-                return f"{self.target}: the lake differs from the source{at}. {self.reason}{self._keys()}"
+                found = f"{self.reason}{self._keys()}{self._beyond()}"
+                return f"{self.target}: the lake differs from the source{at}. {found}"
             case Verdict.UNKNOWN:
                 return f"{self.target}: not proven{at} ({self.cause}). {self.reason}{self._keys()}"
+
+    def _beyond(self) -> str:
+        if not self.beyond:
+            return ""
+        return f" Not compared, as the source does not have them any more: {', '.join(self.beyond)}."
 
     def _letters(self) -> str:
         shown = "; ".join(str(letter) for letter in sorted(self.letters)[:SHOWN_KEYS])

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cdc_platform.core.source import Source
+from cdc_platform.core.position import Engine
+from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.verify.truth import Truth
+from cdc_platform.verify.truth.mariadb import MariaTruth
 from cdc_platform.verify.truth.mongodb import MongoTruth, connect
+from cdc_platform.verify.truth.postgresql import PostgresTruth
 
 Truths = Callable[[str], Truth]
-"""The truth of a table; whoever asks for one closes it."""
+"""The truth of a table, by the name that the platform knows it by; whoever asks for one closes it."""
 
 
 @contextmanager
 def truths(source: Source) -> Iterator[Truths]:
     """Nothing is connected to before a truth is asked."""
-    with connect(source.uri) as client:
-        yield lambda table: MongoTruth(client, source.database, table)
+    if source.engine is Engine.MONGODB:
+        with connect(source.uri) as client:
+            yield lambda name: MongoTruth(client, source.database, name)
+    else:
+        yield lambda name: _of_table(source, name)
+
+
+def _of_table(source: Source, name: str) -> Truth:
+    table, markers, declared = source.table(name), source.table(MARKERS), source.keys.get(name)
+    if source.engine is Engine.POSTGRESQL:
+        return PostgresTruth(source.uri, source.database, table, markers, declared)
+    return MariaTruth(source.engine, source.uri, table, markers, declared)

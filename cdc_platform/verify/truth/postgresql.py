@@ -1,0 +1,248 @@
+"""The truth: what a PostgreSQL table holds by a snapshot of it.
+
+Invariants
+- A position is a snapshot that a transaction of ours holds open (repeatable read, read only), so that every
+  reading of it sees the same rows. It ends with the next position, or ``close``.
+- The table's lock is held only while it is read: it is taken behind a savepoint and let go with it, so a
+  change of the table waits for a reading, never for a whole proof.
+- A snapshot does not protect from everything: a table that was truncated, rewritten or altered since cannot
+  be read as it was. The catalog as of the snapshot is held against that of now, while the table is locked.
+
+PostgreSQL 14 and later. A transaction that stays open keeps VACUUM from removing what died since: for as long
+as a proof takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import psycopg
+from psycopg import Connection, errors, sql
+from psycopg.abc import Query
+from psycopg.conninfo import make_conninfo
+
+from cdc_platform.core.naming import TableId
+from cdc_platform.verify.position import PostgresSnapshot, SourcePosition
+from cdc_platform.verify.shape import Shape
+from cdc_platform.verify.truth import MARKER_LIFE
+from cdc_platform.verify.truth.postgresql_catalog import Catalog, read_catalog
+from cdc_platform.verify.truth.sql import BATCH_ROWS, Rows
+from cdc_platform.verify.verdict import Cause, Unprovable
+
+CONNECT_SECONDS: Final = 10
+STATEMENT_SECONDS: Final = 60
+"""For one statement, of which a reading has many: each fetches some rows."""
+LOCK_SECONDS: Final = 5
+
+_SESSION: Final = {
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": "0",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+}
+_TAKE: Final = "SELECT pg_current_snapshot()::text, (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_LSN: Final = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A snapshot, the connection whose transaction holds it, and the table as of then."""
+
+    connection: Connection[Any]
+    at: PostgresSnapshot
+    catalog: Catalog
+
+
+@dataclass(slots=True)
+class PostgresTruth:
+    """One table. ``declared``: the columns of a key that the source's declaration gives it. Closed by its
+    user."""
+
+    uri: str = field(repr=False)
+    database: str
+    table: TableId
+    markers: TableId
+    declared: tuple[str, ...] | None = None
+    _held: _Held | None = field(default=None, init=False, repr=False)
+
+    def position(self) -> PostgresSnapshot:
+        self.close()
+        with self._translated("reading its snapshot"):
+            connection = self._connected()
+            try:
+                # Before the snapshot: what an incremental snapshot had read by then, the snapshot sees, too.
+                (lsn,) = _one(connection, _LSN)
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                at = PostgresSnapshot.parsed(*_snapshot(connection, lsn))
+                catalog = read_catalog(connection, self.table)
+                if catalog is None:
+                    raise self._missing()
+            except BaseException:
+                connection.close()
+                raise
+        self._held = _Held(connection, at, catalog)
+        return at
+
+    def shape(self) -> Shape:
+        return self._at(None).catalog.shape(self._key(self._at(None).catalog))
+
+    def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
+        held = self._at(at)
+        rows = held.catalog.rows(self._key(held.catalog))
+        yield from rows.digests(self._read(held, rows), buckets)
+
+    def documents(self, at: SourcePosition) -> Iterator[dict[str, Any]]:
+        """Every row as a mapping of its columns, in the shape that the lake keeps."""
+        held = self._at(at)
+        rows = held.catalog.rows(self._key(held.catalog))
+        yield from rows.documents(self._read(held, rows))
+
+    def mark(self, marker: str) -> None:
+        """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.
+
+        Age is the server's clock. Markers of other proofs are left alone.
+        """
+        names = {"markers": sql.Identifier(self.markers.schema, self.markers.name)}
+        put = sql.SQL(
+            "INSERT INTO {markers} (id, written) VALUES (%s, clock_timestamp()) "
+            "ON CONFLICT (id) DO UPDATE SET written = excluded.written"
+        ).format(**names)
+        drop = sql.SQL("DELETE FROM {markers} WHERE written < clock_timestamp() - %s").format(**names)
+        with self._translated(f"writing into {self.markers}"), self._connected() as connection:
+            connection.execute(put, (marker,))
+            connection.execute(drop, (MARKER_LIFE,))
+
+    def close(self) -> None:
+        if self._held is not None:
+            self._held.connection.close()
+            self._held = None
+
+    def _read(self, held: _Held, rows: Rows) -> Iterator[tuple[Any, ...]]:
+        table = sql.Identifier(self.table.schema, self.table.name).as_string()
+        query = f"SELECT {rows.select} FROM {table}"
+        with (
+            self._translated(f"reading it at snapshot {held.at}"),
+            held.connection.transaction(force_rollback=True),
+            held.connection.cursor(name="truth") as cursor,
+        ):
+            cursor.itersize = BATCH_ROWS
+            cursor.execute(cast(Query, query))
+            self._require_unaltered(held)
+            yield from cursor
+
+    def _require_unaltered(self, held: _Held) -> None:
+        """Asked while the table is locked: nothing alters it from now on until it is read."""
+        with self._connected() as connection:
+            now = read_catalog(connection, self.table)
+        if now != held.catalog:
+            raise Unprovable(
+                Cause.SNAPSHOT_EXPIRED,
+                "the table was truncated, rewritten or altered since the position was taken",
+                where=self._where,
+                remedy="prove again",
+            )
+
+    def _at(self, at: SourcePosition | None) -> _Held:
+        if self._held is None or (at is not None and at != self._held.at):
+            raise Unprovable(
+                Cause.SNAPSHOT_EXPIRED,
+                "that snapshot is not held open any more",
+                where=self._where,
+                remedy="prove again",
+            )
+        return self._held
+
+    def _key(self, catalog: Catalog) -> tuple[str, ...]:
+        return catalog.key if self.declared is None else self.declared
+
+    def _connected(self) -> Connection[Any]:
+        conninfo = make_conninfo(
+            self.uri,
+            dbname=self.database,
+            connect_timeout=CONNECT_SECONDS,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=(STATEMENT_SECONDS + LOCK_SECONDS) * 1000,
+            application_name="cdc-platform proof",
+        )
+        connection = psycopg.connect(conninfo, autocommit=True)
+        for name, value in _SESSION.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        return connection
+
+    @property
+    def _where(self) -> str:
+        return f"PostgreSQL, table {self.database}.{self.table}"
+
+    def _missing(self) -> Unprovable:
+        return Unprovable(
+            Cause.SOURCE_UNREACHABLE,
+            "the table does not exist",
+            where=self._where,
+            remedy="create the table or take it out of the source's declaration",
+        )
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            cause, remedy = _remedy(error, self.markers)
+            raise Unprovable(
+                cause, f"PostgreSQL failed while {doing}: {error}", where=self._where, remedy=remedy
+            ) from error
+
+
+def _one(connection: Connection[Any], query: str) -> tuple[Any, ...]:
+    found = connection.execute(cast(Query, query)).fetchone()
+    assert found is not None
+    return tuple(found)
+
+
+def _snapshot(connection: Connection[Any], lsn: int) -> tuple[str, int, int]:
+    text, at_ms = _one(connection, _TAKE)
+    return text, lsn, at_ms
+
+
+def _remedy(error: psycopg.Error, markers: TableId) -> tuple[Cause, str]:
+    match error:
+        case errors.LockNotAvailable():
+            return (
+                Cause.SOURCE_UNREACHABLE,
+                "another session has the table locked (pg_stat_activity): prove again when it is done",
+            )
+        case errors.QueryCanceled():
+            return (
+                Cause.SOURCE_UNREACHABLE,
+                f"a statement took longer than {STATEMENT_SECONDS} s: look at the server's load, prove again",
+            )
+        case errors.InsufficientPrivilege():
+            return (
+                Cause.SOURCE_UNREACHABLE,
+                f"grant the user SELECT on the table and SELECT, INSERT, UPDATE, DELETE on {markers}",
+            )
+        case errors.UndefinedTable() | errors.UndefinedColumn():
+            return (
+                Cause.SNAPSHOT_EXPIRED,
+                f"the table was altered, or {markers} does not exist: prove again; deploying the connector "
+                "makes the table of markers",
+            )
+        case errors.IdleInTransactionSessionTimeout() | errors.SnapshotTooOld():
+            return (
+                Cause.SNAPSHOT_EXPIRED,
+                "prove again, and let sessions be idle for longer than a proof takes",
+            )
+        case errors.ObjectNotInPrerequisiteState() | errors.FeatureNotSupported():
+            return Cause.SOURCE_UNREACHABLE, "prove against the primary: a standby has no position to give"
+    return (
+        Cause.SOURCE_UNREACHABLE,
+        "check that the server is up, takes connections, and lets the user of the source's uri in",
+    )
