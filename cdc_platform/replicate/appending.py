@@ -29,6 +29,7 @@ from cdc_platform.replicate.letters import keep_letters
 from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
 from cdc_platform.replicate.resends import mark_resent
+from cdc_platform.replicate.unsent import fill_unsent, letters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ def _append(replica: Replica, batch: Batch, before: Carried) -> Appended:
     if not fresh:
         return Appended(None, carried, decoded.refused)
     rows, letters = decoded.frame.filter(_within(fresh)), decoded.letters.filter(_within(fresh))
+    filled = fill_unsent(replica, handle, rows, decoded.unsent)
+    rows = filled.rows
+    if filled.lost.height:
+        letters = pl.concat([letters, letters_of(filled.lost, batch.records.frame, replica.stream.topic)])
     rows_in = rows.height + letters.height
     repairs = decoded.repairs.filter(_within(fresh))
     rows = without_void(rows, repairs, table, handle)

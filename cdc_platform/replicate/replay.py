@@ -29,6 +29,7 @@ from cdc_platform.replicate.recompute import last_rows
 from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
 from cdc_platform.replicate.resends import mark_put_in
+from cdc_platform.replicate.unsent import fill_unsent
 
 REPLAYED: Final = "cdc.replayed"
 """Key of a commit's metadata that tells a replay's ranges. It has no ``cdc.ranges``: no offset moves."""
@@ -134,6 +135,7 @@ def _put_in(replica: Replica, records: Records) -> _PutIn:
     decoded = replica.decode(records, known, Rules(values, replica.limits.record_bytes))
     there = table.read(handle, records.ranges).select(_PLACE).collect()
     missing = decoded.frame.join(there, on=_PLACE, how="anti")
+    missing = fill_unsent(replica, handle, missing, decoded.unsent).rows
     missing = without_void(missing, decoded.repairs, table, handle)
     # What is a row already, by a policy that the source had before, is none.
     dead = decoded.letters.join(there, on=_PLACE, how="anti")
