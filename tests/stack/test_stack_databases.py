@@ -1,4 +1,4 @@
-"""The databases and the schema registry of the local stack, each as its own process, without Kafka."""
+"""The databases of the local stack that have tables, each as its own process, without Kafka."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import psycopg
 import pymysql
 import pytest
 
-from cdc_platform.local import artifacts, mariadb, packaged, postgresql, registry, sweep
-from cdc_platform.local.bundles import MARIADB, REGISTRY
+from cdc_platform.local import artifacts, mariadb, packaged, postgresql, sweep
+from cdc_platform.local.bundles import MARIADB
 from cdc_platform.local.ports import PortClaim, choose
 from cdc_platform.local.process import ProcessRecord, load_records, stop
 from cdc_platform.local.service import Paths, Service
@@ -175,19 +174,3 @@ def test_mariadb_that_was_killed_has_what_was_committed(
     assert ask_maria(port, "select id from kept") == [(1,)]
     stop(load_records(paths.run)["mariadb"], grace_s=20)
     assert "Shutdown complete" in paths.log("mariadb").read_text()
-
-
-def test_the_schemas_outlive_the_registry(paths: Paths, bring_up: BringUp, port: int) -> None:
-    settings = StackSettings()
-    folder = artifacts.ensure_bundle(REGISTRY, settings.cache_dir, silent)
-    service = registry.service(settings, paths, packaged.java(), folder, port)
-    schema = '{"type":"record","name":"Order","fields":[{"name":"id","type":"int"}]}'
-    first = bring_up(service)
-    address = f"{registry.url(port)}/subjects/orders-value/versions"
-    known = httpx.post(address, json={"schema": schema}, trust_env=False).raise_for_status().json()["id"]
-    stop(first, grace_s=20)
-
-    bring_up(service)
-
-    found = httpx.get(f"{registry.url(port)}/schemas/ids/{known}", trust_env=False).raise_for_status().json()
-    assert found["schema"] == schema

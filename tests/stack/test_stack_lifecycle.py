@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from pymongo import MongoClient
@@ -61,6 +62,20 @@ def admin(endpoints: Endpoints) -> AdminClient:
     return AdminClient({"bootstrap.servers": endpoints.kafka_bootstrap, "log_level": 0})
 
 
+def write(uri: str, *statements: str) -> None:
+    with psycopg.connect(uri, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def register(registry_url: str) -> int:
+    """The id of a new schema."""
+    schema = '{"type":"record","name":"Order","fields":[{"name":"id","type":"int"}]}'
+    address = f"{registry_url}/subjects/orders-value/versions"
+    answer = httpx.post(address, json={"schema": schema}, trust_env=False).raise_for_status()
+    return int(answer.json()["id"])
+
+
 @pytest.fixture(scope="module")
 def settings() -> StackSettings:
     return StackSettings(**ANY_PORT)  # type: ignore[arg-type]
@@ -92,14 +107,29 @@ def test_data_and_ports_stay_across_down_and_up(tmp_path: Path, settings: StackS
         client_of_first.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
         assert {status.state for status in stack.status()} == {ServiceState.UP}
 
+        # what is asked for later joins what runs
+        before = {status.name: status.pid for status in stack.status()}
+        joined = stack.up(services=("postgresql", "registry"))
+        after = {status.name: status.pid for status in stack.status()}
+        assert {**after, **before} == after
+        assert set(after) == {"mongodb", "postgresql", "registry", "kafka", "connect"}
+        assert joined.mongodb_uri == first.mongodb_uri
+        write(
+            joined.postgresql_uri, "create table orders (id int primary key)", "insert into orders values (1)"
+        )
+        schema = register(joined.registry_url)
+
         stack.down()
         assert {status.state for status in stack.status()} == {ServiceState.DOWN}
 
-        second = stack.up()
-        assert second == first
+        second = stack.up(services=("mongodb", "postgresql", "registry"))
+        assert second == joined
         with MongoClient(second.mongodb_uri) as client:
             assert client.shop.orders.find_one({"_id": 1}) == {"_id": 1, "total": 7}
         assert "kept" in admin(second).list_topics(timeout=10).topics
+        with psycopg.connect(second.postgresql_uri) as connection:
+            assert connection.execute("select id from orders").fetchall() == [(1,)]
+        httpx.get(f"{second.registry_url}/schemas/ids/{schema}", trust_env=False).raise_for_status()
 
 
 def test_up_keeps_what_runs_and_starts_what_died(tmp_path: Path, settings: StackSettings) -> None:
@@ -119,23 +149,6 @@ def test_up_keeps_what_runs_and_starts_what_died(tmp_path: Path, settings: Stack
         assert after["mongodb"] == before["mongodb"]
         assert after["kafka"] == before["kafka"]
         assert after["connect"] != before["connect"]
-
-
-def test_a_service_asked_for_later_joins_those_that_run(tmp_path: Path, settings: StackSettings) -> None:
-    with Stack.attached(tmp_path, settings) as stack:
-        stack.up(services=("postgresql",))
-        assert {status.name for status in stack.status()} == {"postgresql", "kafka", "connect"}
-        before = {status.name: status.pid for status in stack.status()}
-
-        endpoints = stack.up(services=("mariadb",))
-
-        after = {status.name: status.pid for status in stack.status()}
-        assert {**after, **before} == after
-        assert set(after) == {"postgresql", "mariadb", "kafka", "connect"}
-        assert {status.state for status in stack.status()} == {ServiceState.UP}
-        assert stack.endpoints == endpoints
-        stack.down()
-        assert {status.state for status in stack.status()} == {ServiceState.DOWN}
 
 
 def test_a_replica_set_follows_its_node_to_another_port(tmp_path: Path, settings: StackSettings) -> None:
