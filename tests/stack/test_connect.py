@@ -16,10 +16,10 @@ from cdc_platform.connect.prepare import prepare
 from cdc_platform.connect.status import Progress, State
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.source import MARKERS, Capture, Source
-from cdc_platform.local import artifacts, libraries
+from cdc_platform.local import libraries, packaged
 from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.process import NotReadyError
-from cdc_platform.local.stack import Stack, silent
+from cdc_platform.local.stack import Stack
 from tests.stack.conftest import Declare, Mongo, eventually
 from tests.stack.topics import Record, read
 
@@ -206,7 +206,7 @@ def test_a_connection_string_without_the_replica_set_is_corrected(stack: Stack, 
 def guarded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Address of a MongoDB with users: ``reader`` may only read, ``root`` may do everything."""
     home = tmp_path_factory.mktemp("guarded")
-    mongod = artifacts.ensure(stack.settings.cache_dir, silent).mongod
+    mongod = packaged.mongod(stack.settings.cache_dir.expanduser().resolve())
     key = home / "key"
     key.write_text("c2VjcmV0")
     key.chmod(0o600)
