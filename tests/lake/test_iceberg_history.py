@@ -125,3 +125,13 @@ def test_some_columns_of_a_change_come_alone(current: IcebergLakeTable, history:
     apply(current, [row(0, 0, "a", v=1, items=[{"sku": "s"}])], {0: Range(0, 1)})
     [found] = history.changes(0, 1, columns=[OFFSET])
     assert found.columns == [OFFSET, CHANGE, COMMIT]
+
+
+def test_rows_without_a_key_are_among_the_changes(catalog: SqlCatalog) -> None:
+    name = ("shop", "log_changes")
+    table = IcebergLakeTable(lambda: catalog, name, Kind.CHANGELOG)
+    handle = table.open(STREAM)
+    rows = [{**row(0, n, "k", v=n), KEY: None} for n in range(2)]
+    table.append(handle, fitted(handle, rows), {0: Range(0, 2)}, {})
+    [found] = IcebergHistory(lambda: catalog, name).changes(0, 1)
+    assert found.select(CHANGE, OFFSET).rows() == [("insert", 0), ("insert", 1)]

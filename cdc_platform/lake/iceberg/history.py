@@ -113,7 +113,7 @@ class IcebergHistory:
             removed, added = _files(table, snapshot)
             gone = pl.concat([self._read(table, file, _ROW) for file in removed] or [_nothing(table, _ROW)])
             come = pl.concat([self._read(table, file, _ROW) for file in added] or [_nothing(table, _ROW)])
-            before, after = gone.join(come, on=_ROW, how="anti"), come.join(gone, on=_ROW, how="anti")
+            before, after = _without(gone, come), _without(come, gone)
             wanted = list(columns or (field.name for field in table.schema().fields))
             return pl.concat(
                 [
@@ -147,7 +147,8 @@ class IcebergHistory:
             pl.when(paired).then(pl.lit(kinds[0])).otherwise(pl.lit(kinds[1])).alias(CHANGE)
         )
         needed = list(dict.fromkeys([*columns, *_ROW]))
-        found = [self._read(table, file, needed).join(marked, on=_ROW) for file in files if marked.height]
+        read = (self._read(table, file, needed) for file in files if marked.height)
+        found = [rows.join(marked, on=_ROW, nulls_equal=True) for rows in read]
         none = _nothing(table, needed).with_columns(pl.lit("").alias(CHANGE))
         return pl.concat([none, *found]).select(*columns, CHANGE)
 
@@ -158,6 +159,11 @@ class IcebergHistory:
     def _table(self) -> Table:
         with answering("could not be loaded", self.uri, "check the catalog and the store"):
             return self._catalog().load_table(self._identifier)
+
+
+def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Also of rows that have no key: truncations, and those of tables without one."""
+    return rows.join(others, on=_ROW, how="anti", nulls_equal=True)
 
 
 def _snapshots(table: Table) -> list[Snapshot]:
