@@ -4,16 +4,18 @@ Invariants
 - A position is a consistent snapshot that a transaction of ours holds open, so that every reading of it sees
   the same rows. It ends with the next position, or ``close``.
 - The table's metadata lock is held only while it is read: it is taken behind a savepoint and let go with it,
-  so an ALTER TABLE waits for a reading, never for a whole proof.
+  so an ALTER TABLE waits for a reading, not for a whole proof. MariaDB lets go of it only in a session that
+  writes no binlog, which takes the privilege BINLOG ADMIN; without it an ALTER TABLE waits for the proof.
 - Only InnoDB keeps what a snapshot needs; a table of another engine cannot be proven. InnoDB itself refuses
-  to read a table that was altered or truncated since the snapshot.
+  to read a table that was rewritten or truncated since the snapshot, but not one that has a new column under
+  an old one's name: the catalog before the snapshot is held against that of now, while the table is locked.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Set
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,7 +38,7 @@ from cdc_platform.verify.verdict import Cause, Unprovable
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 60
 """For one answer, of which a reading has many: rows are read as they come."""
-LOCK_SECONDS: Final = 5
+LOCK_SECONDS: Final = 3
 
 _SESSION: Final = (
     f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {LOCK_SECONDS}, "
@@ -51,7 +53,7 @@ _KEY: Final = """
     WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY' ORDER BY seq_in_index
 """
 _ENGINE: Final = """
-    SELECT engine FROM information_schema.tables
+    SELECT engine, create_time FROM information_schema.tables
     WHERE table_schema = %s AND table_name = %s AND table_type = 'BASE TABLE'
 """
 _NEWER: Final = frozenset({ER.TABLE_DEF_CHANGED, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR})
@@ -64,11 +66,10 @@ _TITLES: Final = {Engine.MARIADB: "MariaDB", Engine.MYSQL: "MySQL"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A snapshot, the connection whose transaction holds it, and the table's columns."""
+class _Catalog:
+    """``made``: when the table came to be, or was altered last."""
 
-    connection: Connection
-    at: SourcePosition
+    made: str
     types: dict[str, MariaType]
     key: tuple[str, ...]
 
@@ -76,6 +77,15 @@ class _Held:
     def rows(self) -> Rows:
         columns = [Column(name, quoted(name), kind_of_type(each)) for name, each in self.types.items()]
         return Rows(columns, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A snapshot, the connection whose transaction holds it, and the table as of then."""
+
+    connection: Connection
+    at: SourcePosition
+    catalog: _Catalog
 
 
 @dataclass(slots=True)
@@ -95,32 +105,33 @@ class MariaTruth:
         with self._translated("taking its snapshot"):
             connection = self._connected()
             try:
+                _write_no_binlog(connection)
+                catalog = self._catalog(connection)
                 at = opener(self.engine)(connection)
-                types, key = self._described(connection)
             except BaseException:
                 connection.close()
                 raise
-        self._held = _Held(connection, at, types, key)
+        self._held = _Held(connection, at, catalog)
         return at
 
     def shape(self) -> Shape:
-        held = self._at(None)
-        texts = {name: kind_of_type(each).text for name, each in held.types.items()}
-        inexact = [name for name, each in held.types.items() if is_read_inexactly(each)]
+        catalog = self._at(None).catalog
+        texts = {name: kind_of_type(each).text for name, each in catalog.types.items()}
+        inexact = [name for name, each in catalog.types.items() if is_read_inexactly(each)]
         remark = (
             f"Of {', '.join(inexact)} an initial snapshot reads six digits only, as the server prints a "
             "FLOAT: the next change of such a row mends it, or ALTER TABLE … DOUBLE and a snapshot."
         )
-        return Shape(texts, bool(held.key), (remark,) if inexact else ())
+        return Shape(texts, bool(catalog.key), (remark,) if inexact else ())
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         held = self._at(at)
-        yield from held.rows.digests(self._read(held), buckets)
+        yield from held.catalog.rows.digests(self._read(held), buckets)
 
     def documents(self, at: SourcePosition) -> Iterator[dict[str, Any]]:
         """Every row as a mapping of its columns, in the shape that the lake keeps."""
         held = self._at(at)
-        yield from held.rows.documents(self._read(held))
+        yield from held.catalog.rows.documents(self._read(held))
 
     def mark(self, marker: str) -> None:
         """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.
@@ -147,12 +158,21 @@ class MariaTruth:
         with self._translated(f"reading it at {held.at}"):
             rows(held.connection, "SAVEPOINT reading")
             with held.connection.cursor(SSCursor) as cursor:
-                cursor.execute(f"SELECT {held.rows.select} FROM {table}")
+                cursor.execute(f"SELECT {held.catalog.rows.select} FROM {table}")
+                self._require_unaltered(held)
                 while batch := cursor.fetchmany(BATCH_ROWS):
                     yield from batch
             rows(held.connection, "ROLLBACK TO SAVEPOINT reading")
 
-    def _described(self, connection: Connection) -> tuple[dict[str, MariaType], tuple[str, ...]]:
+    def _require_unaltered(self, held: _Held) -> None:
+        """Asked while the table is locked: nothing alters it from now on until it is read."""
+        with closing(self._connected()) as connection:
+            now = self._catalog(connection)
+        if now != held.catalog:
+            what = "the table was altered since the position was taken"
+            raise self._unprovable(what, "prove again", Cause.SNAPSHOT_EXPIRED)
+
+    def _catalog(self, connection: Connection) -> _Catalog:
         name = (self.table.schema, self.table.name)
         engines = rows(connection, _ENGINE, *name)
         if not engines:
@@ -160,7 +180,7 @@ class MariaTruth:
                 "the table does not exist",
                 "create the table or take it out of the source's declaration",
             )
-        [(engine,)] = engines
+        [(engine, made)] = engines
         if str(engine).lower() != "innodb":
             raise self._unprovable(
                 f"its storage engine {engine} keeps no snapshots", "ALTER TABLE … ENGINE=InnoDB"
@@ -172,7 +192,7 @@ class MariaTruth:
             for column, kind, declared, nullable, precision in rows(connection, _COLUMNS, *name)
         }
         key = tuple(column for (column,) in rows(connection, _KEY, *name))
-        return types, key if self.declared is None else self.declared
+        return _Catalog(str(made), types, key if self.declared is None else self.declared)
 
     def _at(self, at: SourcePosition | None) -> _Held:
         if self._held is None or (at is not None and at != self._held.at):
@@ -211,6 +231,11 @@ class MariaTruth:
             said = error.args[-1] if error.args else error
             what = f"{_TITLES[self.engine]} failed while {doing}: {said}"
             raise self._unprovable(what, remedy, cause) from error
+
+
+def _write_no_binlog(connection: Connection) -> None:
+    with suppress(pymysql.MySQLError):  # not allowed: then the lock is held for longer
+        rows(connection, "SET SESSION sql_log_bin = 0")
 
 
 def quoted(name: str) -> str:

@@ -35,7 +35,7 @@ from cdc_platform.verify.verdict import Cause, Unprovable
 CONNECT_SECONDS: Final = 10
 STATEMENT_SECONDS: Final = 60
 """For one statement, of which a reading has many: each fetches some rows."""
-LOCK_SECONDS: Final = 5
+LOCK_SECONDS: Final = 3
 
 _SESSION: Final = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
@@ -47,6 +47,7 @@ _SESSION: Final = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
+_SETTINGS: Final = f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(_SESSION))}"
 _TAKE: Final = "SELECT pg_current_snapshot()::text, (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _LSN: Final = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
@@ -174,8 +175,7 @@ class PostgresTruth:
             application_name="cdc-platform proof",
         )
         connection = psycopg.connect(conninfo, autocommit=True)
-        for name, value in _SESSION.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        connection.execute(cast(Query, _SETTINGS), [each for pair in _SESSION.items() for each in pair])
         return connection
 
     @property
