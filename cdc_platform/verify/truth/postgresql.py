@@ -175,7 +175,7 @@ class PostgresTruth:
             application_name="cdc-platform proof",
         )
         connection = psycopg.connect(conninfo, autocommit=True)
-        connection.execute(cast(Query, _SETTINGS), [each for pair in _SESSION.items() for each in pair])
+        connection.execute(_SETTINGS.encode(), [each for pair in _SESSION.items() for each in pair])
         return connection
 
     @property
