@@ -11,13 +11,16 @@ Invariants
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import identities
+from cdc_platform.connect.deploy import take_up
 from cdc_platform.connect.prepare import prepare
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.settings import Settings
@@ -61,6 +64,8 @@ def discover(settings: Settings, source: Source, log: KafkaLog) -> Found:
             refused[name] = error
     grown = known.with_collections(fresh)
     if fresh:
+        with ConnectClient(settings.connect_url, attempts=3) as client:
+            take_up(grown, fresh, client, uuid.uuid4().hex)
         _write(_path(settings, source), [name for name in grown.collections if source.takes(name)])
     strange = sorted(name for name in there if source.nearly_takes(name))
     return Found(grown, tuple(fresh), refused, tuple(strange))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cdc_platform.connect.client import ConnectClient
     from cdc_platform.connect.status import ConnectorStatus
+    from cdc_platform.core.source import Source
 
 app = typer.Typer(help="The Debezium connectors of the declared sources.", no_args_is_help=True)
 
@@ -128,7 +129,8 @@ def pause(
 ) -> None:
     """Stop capturing, and return once the connector has stopped. Nothing is lost: `resume` goes on there.
 
-    MongoDB must keep its history (the oplog) for as long as the connector is paused.
+    The database must keep its history (oplog, log of the replication slot, binlogs) for as long as the
+    connector is paused.
 
     Example: cdc connector pause shop
     """
@@ -150,6 +152,10 @@ def resume(
 def snapshot(
     ctx: typer.Context,
     source: SourceName = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", help="This table alone, while the others go on; repeatable."),
+    ] = None,
     timeout: Timeout = 60,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -157,32 +163,75 @@ def snapshot(
     """Read everything of the source once more, then stream; returns once the connector runs.
 
     Its rows follow those in the topics: what changed unseen is brought up to date. What was deleted unseen is
-    not in a snapshot: `cdc reconcile TABLE` removes it afterwards.
+    not in a snapshot: `cdc reconcile TABLE` removes it afterwards. Single tables (of PostgreSQL, MariaDB and
+    MySQL) are read while the connector goes on; the command returns once it was told.
 
-    Example: cdc connector snapshot shop
+    Example: cdc connector snapshot shop --table orders
     """
-    from cdc_platform.cli.sources import only
+    import uuid
 
+    from cdc_platform.cli.sources import only
+    from cdc_platform.connect.deploy import snapshot as take
+    from cdc_platform.connect.signals import read_again
+
+    declared = only(ctx.obj, source)
+    names = [_known(declared, name) for name in table or ()]
     if not yes:
-        typer.confirm(f"Read all of {only(ctx.obj, source).name} again?", abort=True, err=True)
-    _change(ctx, source, as_json, lambda client, name: client.snapshot(name, timeout))
+        wanted = ", ".join(names) or f"all of {declared.name}"
+        typer.confirm(f"Read {wanted} again?", abort=True, err=True)
+
+    def taken(client: ConnectClient, name: str) -> ConnectorStatus:
+        if not names:
+            return take(declared, client, timeout)
+        found = client.status(name)
+        read_again(declared, names, uuid.uuid4().hex)
+        return found
+
+    _change(ctx, source, as_json, taken)
 
 
 @app.command()
-def delete(ctx: typer.Context, source: SourceName = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def delete(
+    ctx: typer.Context,
+    source: SourceName = None,
+    keep: Annotated[
+        bool, typer.Option("--keep-slot", help="Keep PostgreSQL's replication slot, which fills its disk.")
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
     """Remove a connector. Its topics, its position and the lake tables stay; `apply` goes on from there.
+
+    Of PostgreSQL the position is a replication slot, for which the server keeps its log until the disk is
+    full: it is dropped, with the publication, and `apply` reads everything again. --keep-slot leaves both.
 
     Example: cdc connector delete shop --yes
     """
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only
+    from cdc_platform.connect.deploy import delete as remove
 
     out, each = Output(as_json=as_json), only(ctx.obj, source)
     if not yes:
         typer.confirm(f"Delete connector {each.connector}?", abort=True, err=True)
     with _client() as client:
-        client.delete(each.connector)
+        remove(each, client, keep=keep)
     out.show({"deleted": each.connector}, f"deleted {each.connector}; its topics and the lake tables stay")
+
+
+def _known(source: Source, name: str) -> str:
+    """The name a table is known by, of one that is given as it is in the database or in the lake."""
+    from cdc_platform.core.errors import Terminal
+    from cdc_platform.core.naming import shortest
+    from cdc_platform.core.pattern import carried
+
+    if (known := carried(shortest(name, source.engine))) in source.collections:
+        return known
+    raise Terminal(
+        f"source {source.name} has no table {name}",
+        where=f"source {source.name}",
+        remedy=f"name one of {', '.join(source.collections)}",
+    )
 
 
 def _change(

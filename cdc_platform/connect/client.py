@@ -162,15 +162,11 @@ class ConnectClient:
         self._send("PUT", f"/connectors/{name}/resume", unknown=name)
         return self._reached(name, State.RUNNING, deadline)
 
-    def snapshot(self, name: str, deadline: float = 30.0) -> ConnectorStatus:
-        """Forget the position and read everything there is again, then stream. Returns once its tasks run.
-
-        The topics go on: rows that are read again follow those that were streamed.
-        """
+    def forget(self, name: str, deadline: float = 30.0) -> None:
+        """Stop the connector and forget its position: resumed, it reads everything there is again."""
         self._send("PUT", f"/connectors/{name}/stop", unknown=name)
         self._reached(name, State.STOPPED, deadline)
         self._send("DELETE", f"/connectors/{name}/offsets", unknown=name)
-        return self.resume(name, deadline)
 
     def delete(self, name: str, deadline: float = 30.0) -> None:
         """Remove the connector. Its topics and its position stay: one of the same name goes on from there.

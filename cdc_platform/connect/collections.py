@@ -20,6 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from cdc_platform.connect import binlog, postgresql
+from cdc_platform.connect.slots import require_streamed
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.masking import masked
 from cdc_platform.core.naming import TableId
@@ -50,13 +51,15 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^(pg_|i
 def identities(source: Source, patience: float = 5.0) -> dict[str, str]:
     """Every collection or table of the database but the platform's own.
 
-    ``patience``: seconds for the server to answer. Raises Transient if it does not, Terminal if it refuses.
+    ``patience``: seconds for the server to answer. Raises Transient if it does not, Terminal if it refuses,
+    or if changes are missing from PostgreSQL's stream.
     """
     match source.engine:
         case Engine.MONGODB:
             return _of_mongodb(source, patience)
         case Engine.POSTGRESQL:
             with postgresql.opened(source, patience) as connection:
+                require_streamed(source, connection)
                 found = [(TableId(*each), oid) for *each, oid in postgresql.rows(connection, _TABLES)]
         case Engine.MARIADB | Engine.MYSQL:
             with binlog.opened(source, patience) as connection:

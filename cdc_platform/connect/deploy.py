@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import Services, connector_config
+from cdc_platform.connect.config.tables import newly_included
 from cdc_platform.connect.prepare import prepare
+from cdc_platform.connect.signals import read_again
+from cdc_platform.connect.slots import drop_slot
 from cdc_platform.connect.status import ConnectorStatus, Progress
 from cdc_platform.core.errors import Transient
+from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source
 
 LOOK_EVERY: Final = 1.0
@@ -18,21 +23,75 @@ LOOK_EVERY: Final = 1.0
 
 
 def deploy(
-    source: Source, client: ConnectClient, deadline: float = 60.0, services: Services | None = None
+    source: Source,
+    client: ConnectClient,
+    deadline: float = 60.0,
+    services: Services | None = None,
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> ConnectorStatus:
     """Prepare the database, create or update the connector, and return once its task runs.
 
-    May be repeated at any time. ``deadline``: seconds for the worker to become ready; each further step has
-    its own bound. Raises Terminal for what a person has to correct, Transient if a component does not answer
-    in time. ``services``: what the connector reaches beside the database; by default the local stack's.
+    May be repeated at any time. Tables that are new to a connector that is there already are read into Kafka,
+    too. ``deadline``: seconds for the worker to become ready; each further step has its own bound.
+    ``services``: what the connector reaches beside the database; by default the local stack's. Raises
+    Terminal for what a person has to correct, Transient if a component does not answer in time.
     """
     prepare(source)
     client.wait_ready(deadline)
     before = client.find(source.connector)
+    had = client.config(source.connector) if before is not None else {}
     client.apply(source.connector, connector_config(source, services))
     if before is not None and before.failed:  # the same settings again would not start it
         client.restart(source.connector)
-    return client.verify(source.connector, before)
+    status = client.verify(source.connector, before)
+    if had and source.engine is not Engine.MONGODB:
+        _read_new(source, newly_included(source, had), new_id())
+    return status
+
+
+def take_up(source: Source, names: Sequence[str], client: ConnectClient, signal_id: str) -> None:
+    """Read tables of PostgreSQL that were found while their connector runs: what they had before, too.
+
+    The connector knows the tables that were there when it started; it is restarted, which loses nothing.
+    """
+    if source.engine is not Engine.POSTGRESQL or client.find(source.connector) is None:
+        return
+    client.restart(source.connector, only_failed=False)
+    client.verify(source.connector)
+    _read_new(source, names, signal_id)
+
+
+def _read_new(source: Source, names: Sequence[str], signal_id: str) -> None:
+    if keyed := [name for name in names if source.keys.get(name) != ()]:
+        read_again(source, keyed, signal_id)
+
+
+def snapshot(source: Source, client: ConnectClient, deadline: float = 60.0) -> ConnectorStatus:
+    """Read everything there is again, then stream. Returns once the connector's tasks run.
+
+    The topics go on: rows that are read again follow those that were streamed. PostgreSQL gets a new slot,
+    whose beginning is the very moment that is read. ``deadline``: seconds for each step.
+    """
+    client.forget(source.connector, deadline)
+    if source.engine is Engine.POSTGRESQL:
+        drop_slot(source, deadline=deadline)
+    prepare(source)
+    return client.resume(source.connector, deadline)
+
+
+def delete(source: Source, client: ConnectClient, deadline: float = 60.0, *, keep: bool = False) -> None:
+    """Remove the connector. Its topics stay; its position too, but not of PostgreSQL, unless ``keep``.
+
+    There the position is a slot, for which the server keeps its log until the disk is full: it is dropped,
+    with the publication, and a connector that comes back reads everything again. ``deadline``: seconds for
+    each step. Raises Terminal or Transient with the statements to run if the slot cannot be dropped.
+    """
+    slot = source.engine is Engine.POSTGRESQL and not keep
+    if slot:
+        client.forget(source.connector, deadline)
+    client.delete(source.connector, deadline)
+    if slot:
+        drop_slot(source, publication=True, deadline=deadline)
 
 
 def await_stream(

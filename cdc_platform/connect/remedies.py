@@ -16,6 +16,21 @@ _PAST_IT: Final = (
     "cdc connector snapshot, and remove with cdc reconcile what was deleted meanwhile"
 )
 
+_ANEW: Final = (
+    "read everything anew with cdc connector snapshot, and remove with cdc reconcile what was deleted "
+    "meanwhile"
+)
+_LOG_GONE: Final = (
+    f"PostgreSQL has removed log that the slot still needed: let it keep more (max_slot_wal_keep_size), and "
+    f"{_ANEW}"
+)
+_BINLOG_GONE: Final = (
+    f"the server has purged a binlog that was not read yet: {_ANEW}; let it keep them for longer than a "
+    f"connector may rest (binlog_expire_logs_seconds)"
+)
+_HISTORY_GONE: Final = f"the topic with the history of the tables' structure is gone or incomplete: {_ANEW}"
+
+
 _KNOWN: Final = (
     (
         "value of the max.request.size configuration",
@@ -33,6 +48,40 @@ _KNOWN: Final = (
         f"MongoDB sends no event over {MAX_DOCUMENT_BYTES // _MIB} MB, and this one is, even without the "
         f"document before the change: its _id must be very large; {_PAST_IT}",
     ),
+    (
+        "but this is no longer available on the server",
+        f"the replication slot, or the binlog, that it had come to is gone: {_ANEW}",
+    ),
+    ("Could not find GTID state requested by slave in any binlog files", _BINLOG_GONE),
+    ("Could not find first log file name in binary log index file", _BINLOG_GONE),
+    ("can no longer get changes from replication slot", _LOG_GONE),
+    ("can no longer access replication slot", _LOG_GONE),
+    (
+        "all replication slots are in use",
+        "drop a slot that nobody reads (SELECT slot_name FROM pg_replication_slots WHERE NOT active), or "
+        "raise max_replication_slots and restart PostgreSQL; then restart the connector",
+    ),
+    (
+        "number of requested standby connections exceeds",
+        "raise max_wal_senders and restart PostgreSQL; then restart the connector",
+    ),
+    (
+        "is active for PID",
+        "another connector reads the replication slot: two sources of this name read one server. End the "
+        "other one, or give this source another name",
+    ),
+    (
+        "with the same server_uuid/server_id is already connected",
+        "another replica has the connector's id: declare capture: {server_id: …} with one of its own, and "
+        "apply the connector",
+    ),
+    (
+        "password authentication failed",
+        "correct the user or its password in uri, and apply the connector",
+    ),
+    ("Access denied for user", "correct the user, its password or its rights, and apply the connector"),
+    ("The database schema history couldn't be recovered", _HISTORY_GONE),
+    ("db history topic or its content is fully or partially missing", _HISTORY_GONE),
     (
         "java.lang.OutOfMemoryError",
         "the worker holds up to capture.batch_size events at once, whatever their size: lower it in the "

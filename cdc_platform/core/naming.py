@@ -28,6 +28,7 @@ SYNONYMS: Final[Mapping[str, str]] = {
 """What people who have tables write → the field."""
 
 _BY_TABLE: Final = ("columns", "keys", "collection_formats", "partition_collections_by")
+_QUOTES: Final = ('"', "'", "`")
 _SUFFIXES: Final = ("_changes", "_deadletters")
 
 
@@ -53,6 +54,11 @@ def shortest(text: str, engine: Engine) -> str:
     """A table's name as people write it: without the schema ``public``, unless it has a dot itself."""
     schema, _, name = text.partition(".")
     return name if engine is Engine.POSTGRESQL and schema == PUBLIC and name and "." not in name else text
+
+
+def at_edges(name: str) -> bool:
+    """Whether a quote begins or ends a name: Debezium 3.4 takes it for one that is quoted already."""
+    return name[:1] in _QUOTES or name[-1:] in _QUOTES
 
 
 def as_declared(given: Mapping[str, Any]) -> dict[str, Any]:

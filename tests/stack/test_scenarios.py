@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from pymongo.collection import Collection
 
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.deploy import snapshot
 from cdc_platform.connect.status import Progress
 from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Policy
@@ -301,7 +302,7 @@ def test_rows_deleted_while_nothing_was_captured_are_reconciled_after_a_new_snap
     connect.pause(lake.source.connector)
     database.again.delete_many({"_id": {"$lt": 5}})
     database.again.update_many({"_id": {"$gte": 40}}, {"$set": {"v": -1}})
-    connect.snapshot(lake.source.connector)
+    snapshot(lake.source, connect)
     eventually(lambda: connect.progress(lake.source.connector) is Progress.STREAM)
     result = lake.prove("again")
     assert result.verdict is Verdict.FAIL

@@ -9,6 +9,7 @@ Invariants
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from cdc_platform.core.address import Address, address
@@ -56,11 +57,26 @@ def literal(name: str) -> str:
     )
 
 
+def exactly(table: TableId) -> str:
+    """A regular expression for this very table, for a flag of its own to switch on case."""
+    return rf"{literal(table.schema)}\.{literal(table.name)}"
+
+
+def newly_included(source: Source, before: Mapping[str, str]) -> list[str]:
+    """Tables that a connector with the settings ``before`` did not read."""
+    patterns = before.get("table.include.list", "").split(",")
+    return [
+        name
+        for name in source.collections
+        if not any(re.fullmatch(each, str(source.table(name)), re.IGNORECASE) for each in patterns)
+    ]
+
+
 def _included(source: Source) -> list[str]:
     """Names and globs. A name that a glob takes is left out: finding one leaves the connector as it is."""
     named = [source.table(name) for name in source.captured if not source.takes(name)]
     return [
-        *(f"(?-i:{_exactly(table)})" for table in named),
+        *(f"(?-i:{exactly(table)})" for table in named),
         *(f"(?-i:{_any_of(source, glob)})" for glob in source.globs),
     ]
 
@@ -71,14 +87,10 @@ def _any_of(source: Source, glob: str) -> str:
     return rf"{literal(source.database)}\.{expression(glob)}"
 
 
-def _exactly(table: TableId) -> str:
-    return rf"{literal(table.schema)}\.{literal(table.name)}"
-
-
 def _keys(source: Source) -> dict[str, str]:
     """Keys that are declared. Colons separate here, so that case is switched on by a flag without one."""
     declared = [
-        f"(?-i){_exactly(source.table(name))}:{','.join(map(literal, columns))}"
+        f"(?-i){exactly(source.table(name))}:{','.join(map(literal, columns))}"
         for name, columns in source.keys.items()
         if columns
     ]

@@ -16,7 +16,7 @@ from pymysql.constants import ER
 from cdc_platform.connect.binlog import TITLES, Connection, opened, quoted, rows, where
 from cdc_platform.connect.prepare.keyed import Found, own, require_tables, wanted
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.naming import TableId
+from cdc_platform.core.naming import TableId, at_edges
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import MARKERS, SIGNALS, Source
 
@@ -58,6 +58,7 @@ _REFUSED: Final = (ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.SPE
 def prepare(source: Source, patience: float, names: Sequence[str]) -> None:
     with opened(source, patience) as connection:
         _require_server(source, connection)
+        _require_names(source, connection)
         _require_settings(source, connection)
         _require_privileges(source, connection)
         _make_own(source, connection)
@@ -73,6 +74,21 @@ def _require_server(source: Source, connection: Connection) -> None:
             f"the server is {TITLES[found]} {version}, and the source is declared as {TITLES[source.engine]}",
             where=where(source),
             remedy=f"declare engine: {found}, with a uri that begins with {found}://",
+        )
+
+
+def _require_names(source: Source, connection: Connection) -> None:
+    """The connector reads the structure of all tables of the database, captured or not."""
+    named = rows(
+        connection,
+        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s",
+        source.database,
+    )
+    if quoted := [name for (name,) in named if at_edges(name)]:
+        raise Terminal(
+            f"a name in the database begins or ends with a quote, which Debezium cannot read: {quoted[0]}",
+            where=where(source),
+            remedy="rename that table or view, although it is not captured",
         )
 
 

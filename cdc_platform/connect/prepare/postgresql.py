@@ -16,6 +16,7 @@ from psycopg import errors, sql
 
 from cdc_platform.connect.postgresql import Connection, opened, rows, where
 from cdc_platform.connect.prepare.keyed import Found, own, require_tables, wanted
+from cdc_platform.connect.slots import require_streamed
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.naming import TableId
 from cdc_platform.core.source import MARKERS, SIGNALS, Source
@@ -96,12 +97,12 @@ def _require_slot(source: Source, connection: Connection) -> None:
     """The connector's slot is usable, or there is room for it."""
     found = rows(
         connection,
-        "SELECT plugin, database, wal_status FROM pg_replication_slots WHERE slot_name = %s",
+        "SELECT plugin, database FROM pg_replication_slots WHERE slot_name = %s",
         source.slot,
     )
     if not found:
         return _require_room(source, connection)
-    [(plugin, database, status)] = found
+    [(plugin, database)] = found
     if (plugin, database) != ("pgoutput", source.database):
         raise Terminal(
             f"the replication slot {source.slot} is another's: of plugin {plugin} in database {database}",
@@ -109,15 +110,7 @@ def _require_slot(source: Source, connection: Connection) -> None:
             remedy=f"drop it, SELECT pg_drop_replication_slot('{source.slot}'); or give the source another "
             f"name",
         )
-    if status == "lost":
-        raise Terminal(
-            f"PostgreSQL has removed log that the replication slot {source.slot} still needed "
-            f"(max_slot_wal_keep_size): changes are missing from the stream",
-            where=where(source),
-            remedy=f"let PostgreSQL keep more, and read everything anew: cdc connector snapshot "
-            f"{source.name}; remove with cdc reconcile what was deleted meanwhile",
-        )
-    return None
+    return require_streamed(source, connection)
 
 
 def _require_streamed_columns(source: Source, found: Mapping[TableId, Found]) -> None:
