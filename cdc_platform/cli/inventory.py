@@ -94,7 +94,7 @@ def _ask_kafka(settings: Settings, sources: Sequence[Source]) -> tuple[KafkaStat
 def _tables(settings: Settings, sources: Sequence[Source], topics: _Topics) -> Iterator[TableState]:
     for source in sources:
         for target in source.targets:
-            for kind in Kind:
+            for kind in source.lake_kinds(target.table):
                 table = lake_table(settings, source, target.table, kind, target.format)
                 yield _state(source, target, kind, table, topics)
 

@@ -36,6 +36,19 @@ class Engine(StrEnum):
     MARIADB = "mariadb"
     MYSQL = "mysql"
 
+    @property
+    def called(self) -> str:
+        """For people."""
+        return _TITLES[self]
+
+
+_TITLES: Final[Mapping[Engine, str]] = {
+    Engine.MONGODB: "MongoDB",
+    Engine.POSTGRESQL: "PostgreSQL",
+    Engine.MARIADB: "MariaDB",
+    Engine.MYSQL: "MySQL",
+}
+
 
 _BINLOG: Final = pl.Struct(
     {"gtid": pl.String, "file": pl.String, "pos": pl.Int64, "row": pl.Int64, "total_order": pl.Int64}

@@ -60,8 +60,8 @@ class Source(Declaration):
                 raise ValueError("keys: every document of MongoDB has its _id")
         if strange := [each for each in map(self.table, self.collections) if not self._streams(each)]:
             raise ValueError(
-                f"{strange[0]}: Debezium loses the changes of a table of PostgreSQL whose name has other than "
-                f"ASCII characters; rename it"
+                f"{strange[0]}: Debezium loses the changes of a table of PostgreSQL whose name has other "
+                f"than ASCII characters; rename it"
             )
         if "{{" in self.uri:  # Dagster fills it in later, and reads the declaration again
             return self
@@ -118,6 +118,10 @@ class Source(Declaration):
         """Columns that a lake table is partitioned by."""
         chosen = self.partition_collections_by.get(collection, self.partition_by)
         return {Kind.CHANGELOG: chosen.changelog, Kind.CURRENT: chosen.current}.get(kind, ())
+
+    def lake_kinds(self, collection: str) -> tuple[Kind, ...]:
+        """``kinds_of`` in their order: the changelog comes first."""
+        return tuple(kind for kind in Kind if kind in self.kinds_of(collection))
 
     def kinds_of(self, collection: str) -> frozenset[Kind]:
         """What a collection is replicated into. Declared to have no key, it has a changelog only."""

@@ -28,7 +28,10 @@ def answered(
     if (down := _kafka(settings, source)) is not None:
         yield from _unknown(wanted, frozenset(Check), Cause.TABLE_UNREADABLE, down)
         return
-    if any(checks & PROOF for checks in wanted.values()) and (down := _mongodb(settings, source)) is not None:
+    if (
+        any(checks & PROOF for checks in wanted.values())
+        and (down := _database(settings, source)) is not None
+    ):
         yield from _unknown(wanted, PROOF, Cause.SOURCE_UNREACHABLE, down)
         wanted = {target: rest for target, checks in wanted.items() if (rest := checks - PROOF)}
     if wanted:
@@ -46,9 +49,9 @@ def _kafka(settings: Settings, source: Source) -> Transient | None:
     return None
 
 
-def _mongodb(settings: Settings, source: Source) -> Transient | None:
+def _database(settings: Settings, source: Source) -> Transient | None:
     try:
-        dependency(settings, "MongoDB", masked(source.uri)).call(lambda: identities(source))
+        dependency(settings, source.engine.called, masked(source.uri)).call(lambda: identities(source))
     except Transient as error:
         return error
     return None

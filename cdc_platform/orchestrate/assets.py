@@ -151,7 +151,7 @@ def _wanted(source: Source, context: dg.AssetExecutionContext, tables: tuple[str
     kinds = {
         target: frozenset(
             kind
-            for kind in Kind
+            for kind in source.lake_kinds(target.table)
             if target.table in also or target_key(source, target, kind) in context.selected_asset_keys
         )
         for target in source.targets

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from cdc_platform.core.model import Kind, Target
+from cdc_platform.core.model import Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.answering import answered
-from cdc_platform.orchestrate.keys import target_key
+from cdc_platform.orchestrate.keys import checked_key
 from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
 
@@ -59,7 +59,7 @@ def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
     unknown = finding.verdict is Verdict.UNKNOWN
     return dg.AssetCheckResult(
         passed=passed,
-        asset_key=target_key(source, finding.target, Kind.CURRENT),
+        asset_key=checked_key(source, finding.target),
         check_name=finding.check.value,
         severity=dg.AssetCheckSeverity.WARN if unknown else dg.AssetCheckSeverity.ERROR,
         metadata={
@@ -82,12 +82,11 @@ def _wanted(source: Source, selected: set[dg.AssetCheckKey]) -> dict[Target, fro
 
 
 def _spec(source: Source, target: Target, check: Check) -> dg.AssetCheckSpec:
-    key = target_key(source, target, Kind.CURRENT)
-    return dg.AssetCheckSpec(check.value, asset=key, description=MEANINGS[check])
+    return dg.AssetCheckSpec(check.value, asset=checked_key(source, target), description=MEANINGS[check])
 
 
 def _key(source: Source, target: Target, check: Check) -> dg.AssetCheckKey:
-    return dg.AssetCheckKey(target_key(source, target, Kind.CURRENT), check.value)
+    return dg.AssetCheckKey(checked_key(source, target), check.value)
 
 
 def _log(context: dg.AssetCheckExecutionContext, finding: Finding) -> None:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 import dagster as dg
 
-from cdc_platform.core.model import Format, Kind, Target
+from cdc_platform.core.model import Format, Target
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.keys import ALSO_TAG, FAILED_TAG, MODE_TAG, SOURCE_TAG, target_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, FAILED_TAG, MODE_TAG, SOURCE_TAG, target_keys
 
 REST = 300.0
 """Most seconds a target rests after a failure."""
@@ -83,4 +83,4 @@ def has_target(run: dg.DagsterRun, source: Source, target: Target) -> bool:
     selection = run.asset_selection
     if selection is None or target.table in run.tags.get(ALSO_TAG, "").split(","):
         return True
-    return any(target_key(source, target, kind) in selection for kind in Kind)
+    return any(key in selection for key in target_keys(source, target))

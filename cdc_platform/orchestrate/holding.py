@@ -4,15 +4,12 @@ A hold is a file that the staying run, the sensor and the command line see at on
 run has to end for it, and no restart forgets it.
 """
 
-from itertools import product
-
 import dagster as dg
 from pydantic import Field, field_validator
 
-from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
+from cdc_platform.orchestrate.keys import SOURCE_TAG, target_keys
 from cdc_platform.orchestrate.tables import Tables
 from cdc_platform.platform import holds, utc_now
 
@@ -85,10 +82,11 @@ def resume_job(source: Source, settings: Settings) -> dg.JobDefinition:
 
 def _observe(context: dg.OpExecutionContext, source: Source, name: str, what: str) -> None:
     """On the pages of the table's assets: who looks at a table sees why it stands still."""
-    for stored, kind in product(source.formats_of(name), Kind):
+    targets = (target for target in source.targets if target.table == name)
+    for key in (key for target in targets for key in target_keys(source, target)):
         context.log_event(
             dg.AssetObservation(
-                lake_key(source, name, kind, stored),
+                key,
                 description=f"{name} {what}",
                 metadata={"cdc/hold": dg.MetadataValue.text(what)},
             )

@@ -1,6 +1,6 @@
 """Names of the assets of a source, and of the tags its runs carry.
 
-``[mongodb, <source>, <collection>]`` → ``[kafka, <source>, <collection>]`` →
+``[<engine>, <source>, <collection>]`` → ``[kafka, <source>, <collection>]`` →
 ``[delta, <source>, <collection>_changes]`` → ``[delta, <source>, <collection>]``, and the same for iceberg.
 """
 
@@ -32,7 +32,7 @@ FAILED_TAG = "cdc/failed"
 
 
 def source_key(source: Source, collection: str) -> dg.AssetKey:
-    return dg.AssetKey([source.engine, source.name, collection])
+    return dg.AssetKey([source.engine.value, source.name, collection])
 
 
 def topic_key(source: Source, collection: str) -> dg.AssetKey:
@@ -41,6 +41,16 @@ def topic_key(source: Source, collection: str) -> dg.AssetKey:
 
 def lake_key(source: Source, collection: str, kind: Kind, stored: Format = Format.DELTA) -> dg.AssetKey:
     return dg.AssetKey([stored.value, *table_name(source, collection, kind)])
+
+
+def target_keys(source: Source, target: Target) -> list[dg.AssetKey]:
+    """Of the lake tables that the target has."""
+    return [target_key(source, target, kind) for kind in source.lake_kinds(target.table)]
+
+
+def checked_key(source: Source, target: Target) -> dg.AssetKey:
+    """The asset that a target's checks are shown at: its current state, if it has one."""
+    return target_keys(source, target)[-1]
 
 
 def target_key(source: Source, target: Target, kind: Kind) -> dg.AssetKey:

@@ -12,7 +12,7 @@ from cdc_platform.core.offsets import Range
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.orchestrate.keys import SOURCE_TAG, target_key
+from cdc_platform.orchestrate.keys import SOURCE_TAG, target_keys
 from cdc_platform.orchestrate.tables import known
 from cdc_platform.platform import replicas
 from cdc_platform.replicate.replay import Replayed, replay
@@ -73,10 +73,10 @@ def _tell(context: dg.OpExecutionContext, source: Source, target: Target, done: 
         context.log.warning(
             f"{target}, partition {partition}, offset {offset} is a dead letter still: {reason}"
         )
-    for kind in Kind:
+    for key in target_keys(source, target):
         context.log_event(
             dg.AssetObservation(
-                target_key(source, target, kind),
+                key,
                 description=f"offsets of {target} replayed",
                 metadata={
                     "cdc/replayed_events": dg.MetadataValue.int(done.read),

@@ -24,7 +24,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.orchestrate.dependency import Down, dependency
 from cdc_platform.orchestrate.failed import resting
-from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, target_key, topic_key
+from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, target_keys, topic_key
 from cdc_platform.orchestrate.reachable import Lakes
 from cdc_platform.orchestrate.reloading import reload
 from cdc_platform.orchestrate.running import working
@@ -42,7 +42,7 @@ def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
     watch = Watch(settings, source)
     lakes = Lakes(settings)
 
-    keys = [target_key(source, target, kind) for target in source.targets for kind in Kind]
+    keys = [key for target in source.targets for key in target_keys(source, target)]
 
     @dg.sensor(
         name=f"drain_{source.name}",
@@ -122,7 +122,7 @@ def run_requests(loaded: Source, targets: Sequence[Target]) -> list[dg.RunReques
     tags = {SOURCE_TAG: loaded.name, MODE_TAG: "stay"}
     return [
         dg.RunRequest(
-            asset_selection=[target_key(loaded, target, kind) for target in known for kind in Kind],
+            asset_selection=[key for target in known for key in target_keys(loaded, target)],
             asset_check_keys=[],
             tags=tags | ({ALSO_TAG: ",".join(also)} if also else {}),
         )

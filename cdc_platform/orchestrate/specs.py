@@ -12,6 +12,7 @@ import dagster as dg
 
 from cdc_platform.core.columns import METADATA
 from cdc_platform.core.model import Format, Kind, Target
+from cdc_platform.core.position import Engine
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.keys import FORMAT_TAG, LAYER_TAG, SOURCE_TAG, source_key, target_key, topic_key
@@ -19,7 +20,6 @@ from cdc_platform.orchestrate.record import storage_metadata
 from cdc_platform.platform import lake_table
 
 _KINDS: Final[Mapping[str, set[str]]] = {
-    "source": {"mongodb"},
     "topic": {"kafka", "debezium"},
     Format.DELTA: {"deltalake"},
     Format.ICEBERG: {"iceberg"},
@@ -29,13 +29,14 @@ _KINDS: Final[Mapping[str, set[str]]] = {
 def upstream_specs(source: Source, name: str) -> list[dg.AssetSpec]:
     """The collection and its topic: what the lake tables are made from. Dagster does not materialize them."""
     collection, topic = source_key(source, name), topic_key(source, name)
+    noun = "collection" if source.engine is Engine.MONGODB else "table"
     return [
         dg.AssetSpec(
             collection,
-            description=f"The collection `{name}` of the MongoDB database `{source.database}`. Its "
+            description=f"The {noun} `{source.table(name)}` of {source.engine.called}. Its "
             f"applications write it; the connector `{source.connector}` reads its changes.",
             group_name=source.name,
-            kinds=_KINDS["source"],
+            kinds={source.engine.value},
             owners=source.owners,
             tags=_tags(source, "source"),
             metadata={"cdc/database": source.database, "cdc/collection": name},
@@ -43,7 +44,7 @@ def upstream_specs(source: Source, name: str) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             topic,
             deps=[collection],
-            description=f"Every change of `{source.database}.{name}` as an event in the Kafka topic "
+            description=f"Every change of `{source.table(name)}` as an event in the Kafka topic "
             f"`{source.topic(name)}`, written by Debezium. Observed by the sensor `drain_{source.name}`: how "
             f"many offsets the lake lacks.",
             group_name=source.name,
@@ -56,17 +57,17 @@ def upstream_specs(source: Source, name: str) -> list[dg.AssetSpec]:
 
 
 def lake_specs(source: Source, settings: Settings, target: Target) -> list[dg.AssetSpec]:
-    """The changelog and the current state."""
+    """The changelog and, of a table that has a key, the current state."""
     limits, name = source.limits, target.table
-    return [
+    specs = [
         _lake_spec(
             source,
             settings,
             target,
             Kind.CHANGELOG,
             deps=topic_key(source, name),
-            description=f"Every change of `{source.database}.{name}`: one row an event, only ever appended, "
-            f"each with its Kafka offset and its cluster time. Committed about every "
+            description=f"Every change of `{source.table(name)}`: one row an event, only ever appended, "
+            f"each with its Kafka offset and its source's position. Committed about every "
             f"{limits.changelog_age:g} s by the run that `drain_{source.name}` keeps alive, rows and offsets "
             f"together.",
         ),
@@ -76,11 +77,12 @@ def lake_specs(source: Source, settings: Settings, target: Target) -> list[dg.As
             target,
             Kind.CURRENT,
             deps=target_key(source, target, Kind.CHANGELOG),
-            description=f"`{source.database}.{name}` as it is now: one row a document, deletes applied. "
+            description=f"`{source.table(name)}` as it is now: one row a key, deletes applied. "
             f"Merged from the changelog about every {limits.current_age:g} s, and from it alone. Its checks "
-            f"prove it against the collection, at one cluster time.",
+            f"prove it against the source, at one position.",
         ),
     ]
+    return specs[: len(source.lake_kinds(name))]
 
 
 def _lake_spec(

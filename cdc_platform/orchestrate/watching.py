@@ -35,14 +35,14 @@ class Watch:
     def __init__(self, settings: Settings, source: Source) -> None:
         self._settings = settings
         self._source = source
-        self._mongodb = dependency(settings, "MongoDB", masked(source.uri))
+        self._database = dependency(settings, source.engine.called, masked(source.uri))
 
     def look(self, log: KafkaLog, *, at_all: bool) -> Look:
         """New collections at each look; those that are gone if ``at_all``: they are in no hurry."""
         try:
             found = self._discover(log)
             if at_all:
-                self._mongodb.call(lambda: hold_what_is_gone(self._settings, found.source))
+                self._database.call(lambda: hold_what_is_gone(self._settings, found.source))
         except CdcError as error:
             known = with_found(self._settings, self._source)
             return Look(known, notes=(f"nobody looks at the source's collections: {error}",))
@@ -51,7 +51,7 @@ class Watch:
     def _discover(self, log: KafkaLog) -> Found:
         if not self._source.globs:
             return Found(self._source)
-        return self._mongodb.call(lambda: discover(self._settings, self._source, log))
+        return self._database.call(lambda: discover(self._settings, self._source, log))
 
 
 def _notes(found: Found) -> tuple[str, ...]:

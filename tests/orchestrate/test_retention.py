@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
-from cdc_platform.core.source import Retention, Source
+from cdc_platform.core.source import Source
+from cdc_platform.core.upkeep import Retention
 from cdc_platform.orchestrate.keys import MODE_TAG, SOURCE_TAG
 from cdc_platform.orchestrate.retention import forget_runs, retention_job
 

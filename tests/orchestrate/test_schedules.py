@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-from cdc_platform.core.source import Schedules, Source
+from cdc_platform.core.source import Source
+from cdc_platform.core.upkeep import Schedules
 from cdc_platform.orchestrate.component import CdcSource
 from cdc_platform.orchestrate.keys import SOURCE_TAG
 
