@@ -28,7 +28,8 @@ def up(
 ) -> None:
     """Bring up what is not up, and print where to connect to. Kafka and Connect are always among it.
 
-    The first time, components are fetched. It outlives the command; `cdc stack down` ends it.
+    The databases' user is cdc, and so is its password. The first time, components are fetched. It outlives
+    the command; `cdc stack down` ends it.
 
     Example: cdc stack up mongodb postgresql
     """
