@@ -233,3 +233,18 @@ def _map_text(pairs: pl.Series) -> str:
     if keys.dtype == pl.String:
         return orjson.dumps(dict(zip(keys, values, strict=True))).decode()
     return orjson.dumps([list(pair) for pair in zip(keys, values, strict=True)]).decode()
+
+
+def told_type(shape: Shape) -> str:
+    """The source's type in a word or two, as schemas are compared and shown (``core.row_schema``)."""
+    match shape.kind:
+        case "array" if shape.items is not None:
+            return f"array<{told_type(shape.items)}>"
+        case "struct" if not shape.semantic.startswith("io.debezium."):
+            return f"struct<{', '.join(f'{each.name}: {told_type(each.shape)}' for each in shape.fields)}>"
+    if shape.semantic == f"{_CONNECT}Decimal":
+        digits = shape.parameters.get("connect.decimal.precision", "0")
+        return f"decimal({digits},{shape.parameters.get('scale', '0')})"
+    if shape.semantic:
+        return shape.semantic.rpartition(".")[2].lower()
+    return {"float32": "float", "float64": "double"}.get(shape.kind, shape.kind)

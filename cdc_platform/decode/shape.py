@@ -51,10 +51,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """``name``: in the record. ``column``: in the database."""
+    """``name``: in the record. ``column``: in the database. ``optional``: may be null. ``default``: has
+    one."""
 
     name: str
     shape: Shape
+    optional: bool = True
+    default: bool = False
 
     @property
     def column(self) -> str:
@@ -90,7 +93,10 @@ def from_json(schema: Any) -> Shape:
     """Of the envelope's ``schema``. Raises ValueError for what is none."""
     match schema:
         case {"type": "struct", "fields": list(fields)}:
-            inner = tuple(Field(str(each["field"]), from_json(each)) for each in fields)
+            inner = tuple(
+                Field(str(each["field"]), from_json(each), each.get("optional", True), "default" in each)
+                for each in fields
+            )
             return Shape("struct", *_named(schema), fields=inner)
         case {"type": "array", "items": items}:
             return Shape("array", *_named(schema), items=from_json(items))
@@ -136,7 +142,15 @@ def _complex(schema: Mapping[str, Any], kind: str, known: dict[str, Shape], name
     match schema:
         case {"type": "record", "name": str(name), "fields": list(fields)}:
             inside, full = _full_name(schema, name, namespace)
-            inner = tuple(Field(each["name"], _avro(each["type"], known, inside)) for each in fields)
+            inner = tuple(
+                Field(
+                    each["name"],
+                    _avro(each["type"], known, inside),
+                    isinstance(each["type"], list) and "null" in each["type"],
+                    each.get("default") is not None,
+                )
+                for each in fields
+            )
             known[full] = Shape("struct", *named, fields=inner)
             return known[full]
         case {"type": "map"} | {"type": "array", "items": {"type": "record", "name": "MapEntry"}}:
