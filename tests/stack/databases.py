@@ -79,7 +79,9 @@ class Database:
             database=self.space,
             charset="utf8mb4",
             autocommit=True,
-            init_command="SET SESSION lock_wait_timeout = 2, sql_mode = 'ALLOW_INVALID_DATES'",
+            # Without gaps' locks, as PostgreSQL: writers of different rows do not get in each other's way.
+            init_command="SET SESSION lock_wait_timeout = 2, sql_mode = 'ALLOW_INVALID_DATES', "
+            "transaction_isolation = 'READ-COMMITTED'",
         )
         with closing(connected) as connection:
             yield MariaSession(connection)

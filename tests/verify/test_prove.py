@@ -14,7 +14,8 @@ from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import StreamReplaced, Transient
 from cdc_platform.core.offsets import Stream
 from cdc_platform.prove import prove
-from cdc_platform.verify.subject import Subject
+from cdc_platform.verify.shape import Shape, Text
+from cdc_platform.verify.subject import Subject, operation_in_json
 from cdc_platform.verify.verdict import Cause, Kind, OpenLetter, Result, Unprovable, Verdict
 from tests.verify.world import MARKERS, STREAM, Lake, MemoryLog, MemoryTruth, Source
 
@@ -30,6 +31,7 @@ class World:
     truth: MemoryTruth = field(init=False)
     seconds: float = 0.0
     open_letters: Callable[[], Sequence[OpenLetter]] = tuple
+    operation_of: Callable[[bytes], str | None] = operation_in_json
 
     def __post_init__(self) -> None:
         self.log = MemoryLog(self.source)
@@ -61,6 +63,7 @@ class World:
             self.lake.current,
             MARKERS.topic,
             self.open_letters,
+            operation_of=self.operation_of,
         )
         return prove(
             subject,
@@ -125,6 +128,40 @@ def test_a_marker_read_by_an_initial_snapshot_is_not_counted_until_it_comes_as_a
     world.truth.on_mark = lambda marker: world.log.mark(marker, next(operations))
     assert world.prove().verdict is Verdict.PASS
     assert len(world.log.markers) == 3
+
+
+def test_a_table_without_a_key_is_not_proven(world: World) -> None:
+    world.truth.known = Shape({"v": Text.ITSELF}, keyed=False)
+    result = world.prove()
+    assert (result.verdict, result.cause) == (Verdict.UNKNOWN, Cause.NO_KEY)
+    assert "give the table a primary key" in result.reason
+
+
+def test_columns_that_the_source_has_no_more_are_not_compared_and_named(world: World) -> None:
+    world.truth.known = Shape({"_id": Text.ITSELF, "v": Text.ITSELF, "name": Text.ITSELF})
+    rows = world.lake.current.read(world.lake.current.open(STREAM)).collect()
+    assert world.prove().verdict is Verdict.PASS
+    world.lake.damage(world.lake.current, lambda _: rows.with_columns(dropped=pl.lit("x")))
+    result = world.prove()
+    assert result.verdict is Verdict.PASS
+    assert result.beyond == ("dropped",)
+    assert result.text.endswith("Not compared, as the source does not have them any more: dropped.")
+
+
+def test_a_difference_says_what_the_source_s_catalog_has_to_add(world: World) -> None:
+    columns = {"_id": Text.ITSELF, "v": Text.ITSELF, "name": Text.ITSELF}
+    world.truth.known = Shape(columns, remarks=("Rows from before size was added have its default.",))
+    assert "size" not in world.prove().text
+    world.lake.damage(world.lake.current, put("7", "v", 99.0))
+    result = world.prove()
+    assert result.verdict is Verdict.FAIL
+    assert "size was added" in result.text
+
+
+def test_markers_may_come_in_another_form_than_json(world: World) -> None:
+    world.truth.on_mark = lambda marker: world.log.markers.append((b"\0\0\0\0\7" + marker.encode(), b"\0c"))
+    world.operation_of = lambda value: value[1:].decode()
+    assert world.prove().verdict is Verdict.PASS
 
 
 def drop(key: str) -> Callable[[pl.DataFrame], pl.DataFrame]:

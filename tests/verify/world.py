@@ -106,6 +106,7 @@ class MemoryTruth:
     failures: list[Unprovable | None] = field(default_factory=list)
     after_position: Callable[[], None] = lambda: None
     taken: int | None = None
+    known: Shape = DOCUMENTS
 
     def position(self) -> ClusterTime:
         at = ClusterTime(self.source.second, self.source.ord)
@@ -126,7 +127,7 @@ class MemoryTruth:
         self.on_mark(marker)
 
     def shape(self) -> Shape:
-        return DOCUMENTS
+        return self.known
 
     def close(self) -> None: ...
 

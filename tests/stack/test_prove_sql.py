@@ -1,0 +1,208 @@
+"""PostgreSQL and MariaDB, through Debezium, Connect and Kafka into the lake, proven while they are written
+to."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.core.columns import KEY, OPERATION
+from cdc_platform.core.model import Kind
+from cdc_platform.core.position import Engine
+from cdc_platform.core.source import Source
+from cdc_platform.local.stack import Stack
+from cdc_platform.platform import lake_table
+from cdc_platform.reconciling import reconcile
+from cdc_platform.verify.verdict import Kind as Wrong
+from cdc_platform.verify.verdict import Verdict
+from tests.stack.conftest import eventually
+from tests.stack.databases import Database, database
+from tests.stack.lake import Lake
+
+pytestmark = pytest.mark.stack
+
+TABLES = ("orders", "items", "sizes")
+"""One a test: all are captured by one connector, which takes its time to begin."""
+
+COLUMNS = """
+    region varchar(20), id int, status varchar(20), price decimal(10,2), at timestamp(6) NULL, note text,
+    PRIMARY KEY (region, id)"""
+KEYS = 40
+
+
+class SqlLake(Lake):
+    """Of one database, whose schema registry is the stack's."""
+
+    def __init__(self, stack: Stack, source: Source, root: Path) -> None:
+        super().__init__(stack, source, root)
+        self.settings = self.settings.model_copy(update={"registry_url": stack.endpoints.registry_url})
+
+
+@pytest.fixture(scope="module", params=[Engine.POSTGRESQL, Engine.MARIADB])
+def db(request: pytest.FixtureRequest, registry_url: str) -> Iterator[Database]:
+    """With a row in each table."""
+    uri = request.getfixturevalue(f"{request.param}_uri")
+    with database(request.param, uri) as made:
+        for table in TABLES:
+            made.run(
+                f"CREATE TABLE {table} ({COLUMNS})", f"INSERT INTO {table} (region, id) VALUES ('eu', 0)"
+            )
+            if made.engine is Engine.POSTGRESQL:
+                made.run(f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lake(
+    stack: Stack, connect: ConnectClient, db: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SqlLake]:
+    source = Source(
+        name=db.space,
+        engine=db.engine,
+        uri=db.uri.rpartition("/")[0],
+        database="shop" if db.engine is Engine.POSTGRESQL else db.space,
+        collections=tuple(captured(db, table) for table in TABLES),
+    )
+    lake = SqlLake(stack, source, tmp_path_factory.mktemp("lake"))
+    lake.deploy()
+    yield lake
+    connect.delete(source.connector)
+    if db.engine is Engine.POSTGRESQL:
+        drop_slot(db, source.slot)
+
+
+def drop_slot(db: Database, slot: str) -> None:
+    """Once its connector has let go of it: a slot holds back what the server may forget."""
+    active = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
+    with db.session() as session:
+        eventually(lambda: not session.run(active))
+        session.run(f"SELECT pg_drop_replication_slot('{slot}')")
+        session.run(f"DROP PUBLICATION {slot}")
+
+
+def captured(db: Database, table: str) -> str:
+    return f"{db.space}.{table}" if db.engine is Engine.POSTGRESQL else table
+
+
+@contextmanager
+def written_to(db: Database) -> Iterator[None]:
+    """Two writers insert, change, delete and move rows for as long as the block lasts."""
+    stop = threading.Event()
+
+    def write(number: int) -> None:
+        chance = random.Random(number)
+        with db.session() as session:
+            while not stop.wait(0.02):
+                session.run("BEGIN")
+                for _ in range(chance.randint(1, 4)):
+                    session.run(statement(chance, number))
+                session.run("ROLLBACK" if chance.random() < 0.2 else "COMMIT")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def statement(chance: random.Random, number: int) -> str:
+    """Each writer has keys of its own, so that none waits for the other."""
+    region, key, price = f"r{number}", chance.randrange(KEYS), chance.randrange(10_000) / 100
+    where = f"region = '{region}' AND id = {key}"
+    match chance.randrange(5):
+        case 0:
+            return f"DELETE FROM orders WHERE {where}"
+        case 1:
+            return f"UPDATE orders SET id = id + {KEYS * chance.randint(1, 10**6)} WHERE {where}"
+        case 2:
+            return f"UPDATE orders SET price = {price}, note = NULL WHERE {where}"
+    return (
+        f"DELETE FROM orders WHERE {where}"
+        if chance.random() < 0.1
+        else f"INSERT INTO orders SELECT '{region}', {key}, 'ß😀', {price}, CURRENT_TIMESTAMP(6), 'n' "
+        f"FROM (SELECT 1 AS one) AS o WHERE NOT EXISTS (SELECT 1 FROM orders WHERE {where})"
+    )
+
+
+def test_the_lake_is_proven_while_the_source_is_written_to(lake: SqlLake, db: Database) -> None:
+    orders = captured(db, "orders")
+    with written_to(db):
+        proofs = [lake.prove(orders) for _ in range(2)]
+        db.run("TRUNCATE TABLE orders")
+        proofs.append(lake.prove(orders))
+    last = lake.prove(orders)
+    for each in (*proofs, last):
+        assert each.verdict is Verdict.PASS, each.text
+    assert last.counts.changelog["t"] == 1
+    assert (last.counts.source, last.counts.reverted) == (last.counts.current, 0)
+    assert any(proof.counts.reverted for proof in proofs), "no proof saw an event from after its position"
+
+
+def test_what_differs_is_named_and_what_the_source_has_no_more_is_deleted(
+    lake: SqlLake, db: Database
+) -> None:
+    items = captured(db, "items")
+    db.run(*(f"INSERT INTO items (region, id, price) VALUES ('eu', {n}, {n}.50)" for n in range(1, 6)))
+    assert lake.prove(items).verdict is Verdict.PASS
+    delete_unseen(lake, db, "DELETE FROM items WHERE id = 3")
+    table = lake_table(lake.settings, lake.source, items, Kind.CURRENT)
+    DeltaTable(table.uri).update(predicate="id = 4", updates={"note": "'nobody wrote this'"})
+    spoiled = lake.prove(items)
+    assert spoiled.verdict is Verdict.FAIL, spoiled.text
+    assert [(each.key, each.kind) for each in spoiled.differing] == [
+        ('{"region":"eu","id":3}', Wrong.EXTRA),
+        ('{"region":"eu","id":4}', Wrong.DIFFERENT),
+    ]
+    assert list(reconcile(lake.settings, lake.source, items).rows) == ['{"region":"eu","id":3}']
+    db.run("UPDATE items SET note = 'written again' WHERE id = 4")
+    mended = lake.prove(items)
+    assert mended.verdict is Verdict.PASS, mended.text
+    history = lake.changes(items).filter(pl.col(KEY).str.ends_with(":3}"))
+    assert history[OPERATION].to_list() == ["c", "d"]
+
+
+def test_columns_come_and_go_and_those_of_now_are_compared(lake: SqlLake, db: Database) -> None:
+    sizes = captured(db, "sizes")
+    db.run("INSERT INTO sizes (region, id, status) VALUES ('eu', 1, 'old')")
+    assert lake.prove(sizes).verdict is Verdict.PASS
+    db.run("ALTER TABLE sizes DROP COLUMN status")
+    dropped = lake.prove(sizes)
+    assert dropped.verdict is Verdict.PASS, dropped.text
+    assert dropped.beyond == ("status",)
+    assert "does not have them any more: status" in dropped.text
+    db.run(
+        "ALTER TABLE sizes ADD COLUMN size varchar(9) DEFAULT 'M'",
+        "INSERT INTO sizes (region, id, size) VALUES ('eu', 2, 'L')",
+    )
+    added = lake.prove(sizes)
+    assert added.verdict is Verdict.FAIL, added.text
+    assert [each.key for each in added.differing] == ['{"region":"eu","id":0}', '{"region":"eu","id":1}']
+    assert ("incremental snapshot" in added.text) == (db.engine is Engine.POSTGRESQL)
+    db.run("UPDATE sizes SET note = 'told'")
+    told = lake.prove(sizes)
+    assert told.verdict is Verdict.PASS, told.text
+
+
+def delete_unseen(lake: SqlLake, db: Database, statement: str) -> None:
+    """As a delete is that was lost with the log: the stream does not tell of it."""
+    with db.session() as session:
+        if db.engine is Engine.POSTGRESQL:
+            publication = f"ALTER PUBLICATION {lake.source.slot} SET (publish = 'insert, update"
+            session.run(f"{publication}, truncate')")
+            session.run(statement)
+            session.run(f"{publication}, delete, truncate')")
+        else:
+            session.run("SET SESSION sql_log_bin = 0")
+            session.run(statement)
