@@ -21,7 +21,7 @@ from cdc_platform.platform import lake_of, table_name
 
 T = TypeVar("T")
 
-_CONTENTS: Final[tuple[Contents, ...]] = (*Kind, "dead_letters")
+_CONTENTS: Final[tuple[Contents, ...]] = (*Kind, "dead_letters", "schemas")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 import jinja2
 import yaml
@@ -42,12 +42,19 @@ from cdc_platform.lake.store import Place, place_of
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
 from cdc_platform.replicate.letters import read_letters
+from cdc_platform.replicate.schema_history import SchemaHistory
 from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.stretch import Place as Placed
 from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import OpenLetter
 
+_SUFFIXES: Final[Mapping[Contents, str]] = {
+    Kind.CURRENT: "",
+    Kind.CHANGELOG: "_changes",
+    "dead_letters": "_deadletters",
+    "schemas": "_schemas",
+}
 SOURCES = Path(__file__).parent / "defs"
 
 
@@ -80,9 +87,8 @@ def state_beside(settings: Settings) -> Path:
 
 
 def table_name(source: Source, collection: str, contents: Contents) -> TableName:
-    """``<collection>`` for the current state, ``<collection>_changes``, ``<collection>_deadletters``."""
-    suffix = {Kind.CURRENT: "", Kind.CHANGELOG: "_changes", "dead_letters": "_deadletters"}[contents]
-    return source.name, f"{collection}{suffix}"
+    """``<collection>`` for the current state; for the others with what they hold after it."""
+    return source.name, f"{collection}{_SUFFIXES[contents]}"
 
 
 def lake_table(
@@ -99,6 +105,14 @@ def letters_table(
     """Beside the lake tables; made with the first letter."""
     name = table_name(source, collection, "dead_letters")
     return lake_of(settings, stored).table(name, "dead_letters")
+
+
+def schemas_table(
+    settings: Settings, source: Source, collection: str, stored: Format = Format.DELTA
+) -> StoredTable:
+    """Beside the lake tables; made with the first batch."""
+    name = table_name(source, collection, "schemas")
+    return lake_of(settings, stored).table(name, "schemas")
 
 
 def replica(
@@ -123,6 +137,8 @@ def replica(
         kinds=kinds & source.kinds_of(collection),
         probe=crash_probe(),
         decode=decoder(source.engine, settings.registry_url),
+        compatibility=source.compatibility,
+        history=SchemaHistory(schemas_table(settings, source, collection, stored)),
     )
 
 

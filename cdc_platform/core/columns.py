@@ -75,6 +75,21 @@ DEAD_LETTERS: Final = pl.Schema(
 """A row per event in a letter's life; of the rows with one partition and offset, the highest ``revision``
 tells its state. Revision 0 has the record's bytes and why it was refused, later ones a note."""
 
+SCHEMAS: Final = pl.Schema(
+    {
+        "number": pl.Int64(),
+        "fingerprint": pl.String(),
+        "state": pl.String(),
+        "schema": pl.String(),
+        "changes": pl.String(),
+        PARTITION: pl.Int32(),
+        OFFSET: pl.Int64(),
+        "at": UTC_MICROS,
+    }
+)
+"""The history of a table's schema: a row a version, and one more for what became of it. ``schema``: its
+columns and key as JSON (``core.row_schema``). PARTITION and OFFSET are of its first event."""
+
 OPEN, REPLAYED, DISCARDED = "open", "replayed", "discarded"
 """States of a dead letter."""
 

@@ -25,6 +25,7 @@ from cdc_platform.core.naming import SYNONYMS
 from cdc_platform.core.partitioning import PartitionBy
 from cdc_platform.core.pattern import Carried, Glob, Named
 from cdc_platform.core.position import Engine
+from cdc_platform.core.row_schema import Compatibility
 from cdc_platform.core.upkeep import Retention, Schedules
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -126,6 +127,15 @@ class Declaration(BaseModel):
             "{orders: {price: double, tags: list<string>}}. Such columns exist from the first commit."
         ),
     ] = {}
+    compatibility: Annotated[
+        Compatibility,
+        Field(
+            description="Which changes of a table's schema are taken, as the schema registry names them: "
+            "none (all), backward, forward, full. Any other stops its table, and no other, before its first "
+            "event, until it is accepted (cdc schema accept). Of MongoDB a value of another type than its "
+            "field's stops the collection's table unless this is none."
+        ),
+    ] = Compatibility.NONE
     lag_seconds: Annotated[
         float,
         Field(

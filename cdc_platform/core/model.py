@@ -37,7 +37,7 @@ class Kind(StrEnum):
     CURRENT = "current"
 
 
-Contents = Kind | Literal["dead_letters"]
+Contents = Kind | Literal["dead_letters", "schemas"]
 """What a lake table holds."""
 
 

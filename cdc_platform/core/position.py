@@ -24,7 +24,7 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.columns import DEAD_LETTERS, METADATA, OPERATION, POSITION, READ
+from cdc_platform.core.columns import DEAD_LETTERS, METADATA, OPERATION, POSITION, READ, SCHEMAS
 from cdc_platform.core.model import Contents
 
 
@@ -74,7 +74,8 @@ def metadata(engine: Engine) -> pl.Schema:
 
 def made_with(contents: Contents, engine: Engine) -> pl.Schema:
     """The columns that a lake table has from the beginning."""
-    return DEAD_LETTERS if contents == "dead_letters" else metadata(engine)
+    beside = {"dead_letters": DEAD_LETTERS, "schemas": SCHEMAS}
+    return beside[contents] if contents in beside else metadata(engine)
 
 
 def of(name: str) -> pl.Expr:

@@ -18,6 +18,7 @@ from cdc_platform.core.model import Limits, Policy, Records
 from cdc_platform.core.offsets import Range, Ranges
 from cdc_platform.decode.documents import Layout
 from cdc_platform.decode.refusal import Refusal
+from cdc_platform.decode.versions import ANY, Seen, Versions
 
 PLACE: Final = [columns.PARTITION, columns.OFFSET]
 _NONE: Final = pl.Schema({columns.PARTITION: pl.Int32, columns.OFFSET: pl.Int64})
@@ -25,10 +26,12 @@ _NONE: Final = pl.Schema({columns.PARTITION: pl.Int32, columns.OFFSET: pl.Int64}
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a source says about records that do not fit. ``record_bytes``: the most a record may have."""
+    """What a source says about records that do not fit. ``record_bytes``: the most a record may have.
+    ``versions``: of the table's schema, and which others it takes."""
 
     values: Policy = Policy.JSON
     record_bytes: int = Limits().record_bytes
+    versions: Versions = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Decoded:
     these stand for, all of the records', or only those before ``refused``, the first record that stops the
     table. ``unsent``: PARTITION and OFFSET of rows for which the source did not send all fields, and a column
     of booleans for each field that has such rows, true where the value is the one it had before.
+    ``versions``: of the source's schema that are new here; ``versions_refused``: those that stop the table.
     """
 
     frame: pl.DataFrame
@@ -53,6 +57,8 @@ class Decoded:
     layout: Layout
     refused: Terminal | None = None
     unsent: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_NONE))
+    versions: tuple[Seen, ...] = ()
+    versions_refused: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class Rows:
     bad: list[Refusal]
     layout: Layout = field(default_factory=Layout)
     unsent: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_NONE))
+    versions: tuple[Seen, ...] = ()
+    versions_refused: tuple[Seen, ...] = ()
 
 
 class Decoder(Protocol):
@@ -95,12 +103,15 @@ class Decoder(Protocol):
 def decoded(records: Records, rules: Rules, rows: Callable[[Records], Rows]) -> Decoded:
     """``rows`` of all records, or of those before the first that the policy refuses."""
     refused: Terminal | None = None
+    versions_refused: tuple[Seen, ...] = ()
     while True:
         found = rows(records)
-        if not found.bad or rules.values is not Policy.REFUSE:
+        versions_refused = versions_refused or found.versions_refused
+        stopping = [each for each in found.bad if each.stops or rules.values is Policy.REFUSE]
+        if not stopping:
             break
-        refused = found.bad[0].error(records)
-        records = _before(records, found.bad[0].row)
+        refused = refused or stopping[0].error(records)
+        records = _before(records, stopping[0].row)
     tombstones = records.frame["value"].null_count()
     return Decoded(
         found.frame,
@@ -111,6 +122,8 @@ def decoded(records: Records, rules: Rules, rows: Callable[[Records], Rows]) -> 
         found.layout,
         refused,
         found.unsent,
+        found.versions,
+        versions_refused,
     )
 
 

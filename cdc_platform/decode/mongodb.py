@@ -10,14 +10,16 @@ Invariants
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import orjson
 import polars as pl
 
 from cdc_platform.core import columns
-from cdc_platform.core.model import Records
+from cdc_platform.core.model import Policy, Records
 from cdc_platform.core.ports import Registry
+from cdc_platform.core.row_schema import Compatibility
 from cdc_platform.decode.decoded import Decoded, Decoder, Rows, Rules, decoded
 from cdc_platform.decode.documents import Layout, read_documents
 from cdc_platform.decode.envelope import REPAIRS, read_envelopes
@@ -45,6 +47,8 @@ class MongoDecoder:
         layout: Layout | None = None,
     ) -> Decoded:
         rules, hint = rules or Rules(), layout or Layout()
+        if rules.versions.policy is not Compatibility.NONE:
+            rules = replace(rules, values=Policy.REFUSE)
         return decoded(records, rules, lambda some: self._rows(some, table, rules, hint))
 
     def key_of(self, key: bytes | None) -> str | None:

@@ -11,12 +11,14 @@ from cdc_platform.core.model import Records
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``row``: index in the records' frame. ``schema``: the event is sound, a value of it has no column."""
+    """``row``: index in the records' frame. ``schema``: the event is sound, a value of it has no column.
+    ``stops``: the table, whatever its policy for single events."""
 
     row: int
     what: str
     remedy: str
     schema: bool = False
+    stops: bool = False
 
     def error(self, records: Records) -> Terminal:
         partition, offset = records.frame.select("partition", "offset").row(self.row)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -25,6 +25,7 @@ from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Policy, Records
 from cdc_platform.core.ports import Registry
 from cdc_platform.core.position import POSITIONS, Engine
+from cdc_platform.core.row_schema import Column, RowSchema
 from cdc_platform.core.schema import compare
 from cdc_platform.decode.decoded import PLACE, Decoded, Rows, Rules, decoded
 from cdc_platform.decode.documents import Layout
@@ -33,8 +34,9 @@ from cdc_platform.decode.keys import key_texts
 from cdc_platform.decode.names import no_column
 from cdc_platform.decode.positions import position
 from cdc_platform.decode.refusal import Refusal
-from cdc_platform.decode.semantic import lake_column, lost, spoken
+from cdc_platform.decode.semantic import lake_column, lost, spoken, told_type
 from cdc_platform.decode.shape import Shape
+from cdc_platform.decode.versions import Gate
 from cdc_platform.decode.wire import CONVERTER, NO_KEY, Read, Wire
 
 _ROW: Final = " row"
@@ -48,6 +50,11 @@ _NO_COLUMNS: Final = pl.Schema()
 _IMAGES: Final = (
     "ALTER TABLE … REPLICA IDENTITY FULL (PostgreSQL), binlog_row_image=FULL (MariaDB, MySQL), then replay "
     "the letter or take a new snapshot"
+)
+_NOT_TAKEN: Final = "the source's table has changed as its policy of compatibility does not allow: "
+_ACCEPT: Final = (
+    "change it back in the source; or, to take it from here on, run cdc schema accept SOURCE TABLE: a column "
+    "of another type goes on in <column>__v2"
 )
 _UNFITTING: Final = "change the value in the source, or let the source keep what does not fit (values: json)"
 
@@ -93,29 +100,54 @@ class SqlDecoder:
         repairs, indexed = _repairs(indexed, self.engine)
         keys = self._key_texts(indexed[_ROW], indexed["key"], bad)
         parts = [repairs] if repairs.height else []
-        known = dict(table)
+        known, gate = dict(table), Gate(rules.versions)
         reads = self._values.read("value", indexed[_ROW], indexed["value"], bad)
         for read in sorted(reads, key=_since):
             if missing := ENVELOPE - set(read.frame.columns):
                 bad += [Refusal(row, without(missing), CONVERTER) for row in read.rows]
-            else:
+            elif not (refused := self._refused(read, keys, records, gate)):
                 parts.append(_Part(read, self.engine, known, rules.values).rows(bad))
+            else:
+                bad.append(refused)
         whole = pl.concat([_empty(self.engine), *parts], how="diagonal")
         whole = whole.join(keys, on=_ROW, how="left").with_columns(
             pl.coalesce("key", columns.KEY).alias(columns.KEY)
         )
         whole = whole.filter(~pl.col(_ROW).is_in([each.row for each in bad])).sort(_ROW)
-        return _assembled(whole, records, bad)
+        found = _assembled(whole.drop("names"), records, bad)
+        return replace(found, versions=tuple(gate.taken), versions_refused=tuple(gate.refused))
+
+    def _refused(self, read: Read, keys: pl.DataFrame, records: Records, gate: Gate) -> Refusal | None:
+        """Of the first event of a version of the schema that is not taken."""
+        rows = pl.DataFrame({_ROW: read.rows}).join(keys, on=_ROW, how="left", maintain_order="left")
+        first = rows.drop_nulls("names").unique("names", maintain_order=True)
+        for row, names in (first if first.height else rows.head(1)).select(_ROW, "names").iter_rows():
+            schema = _row_schema(read.shape, tuple(names or ()))
+            partition, offset = records.frame.select("partition", "offset").row(row)
+            if why := gate.violations(schema, partition, offset):
+                return Refusal(row, _NOT_TAKEN + "; ".join(why), _ACCEPT, schema=True, stops=True)
+        return None
 
     def _key_texts(self, rows: pl.Series, keys: pl.Series, bad: list[Refusal]) -> pl.DataFrame:
         """The text of each key, by row; a row without a key has none."""
         there = (~keys.bin.starts_with(NO_KEY)).fill_null(value=False)
         found = [
-            pl.DataFrame({_ROW: read.rows, "key": key_texts(_fields(read.frame, read.shape))})
+            pl.DataFrame({_ROW: read.rows, "key": key_texts(_fields(read.frame, read.shape))}).with_columns(
+                names=pl.lit([each.column for each in read.shape.fields], dtype=pl.List(pl.String))
+            )
             for read in self._keys.read("key", rows.filter(there), keys.filter(there), bad)
         ]
-        schema = {_ROW: pl.UInt32, "key": pl.String}
+        schema = pl.Schema({_ROW: pl.UInt32(), "key": pl.String(), "names": pl.List(pl.String)})
         return pl.concat(found) if found else pl.DataFrame(schema=schema)
+
+
+def _row_schema(shape: Shape, key: tuple[str, ...]) -> RowSchema:
+    row = shape.field("after")
+    found = [
+        Column(name=each.column, type=told_type(each.shape), optional=each.optional, default=each.default)
+        for each in (row.fields if row else ())
+    ]
+    return RowSchema(columns=tuple(found), key=key)
 
 
 def _since(read: Read) -> int:

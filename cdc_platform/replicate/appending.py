@@ -19,16 +19,20 @@ import polars as pl
 
 from cdc_platform.core import columns
 from cdc_platform.core.errors import Conflict, EventRefused, Terminal
-from cdc_platform.core.model import Kind, Receipt
+from cdc_platform.core.model import Handle, Kind, Receipt
 from cdc_platform.core.offsets import Offsets, Range, Ranges
+from cdc_platform.core.position import Engine, kind_of
+from cdc_platform.core.row_schema import changes
 from cdc_platform.decode.decoded import Decoded
 from cdc_platform.decode.documents import Layout
+from cdc_platform.decode.versions import Seen
 from cdc_platform.replicate.batch import Batch
 from cdc_platform.replicate.commit import commit, fit
 from cdc_platform.replicate.letters import keep_letters
 from cdc_platform.replicate.repairs import without_void
 from cdc_platform.replicate.replica import Replica
 from cdc_platform.replicate.resends import mark_resent
+from cdc_platform.replicate.schema_history import REFUSED, TAKEN, fields_of
 from cdc_platform.replicate.unsent import fill_unsent, letters_of
 
 
@@ -76,6 +80,7 @@ def _append(replica: Replica, batch: Batch, before: Carried) -> Appended:
     carried = Carried(decoded.layout, _dead_since(decoded, before, replica))
     fresh = _beyond(handle.offsets, decoded.ranges, where=table.uri)
     if not fresh:
+        replica.history.keep(replica.stream, decoded.versions_refused, REFUSED, replica.now())
         return Appended(None, carried, decoded.refused)
     rows, letters = decoded.frame.filter(_within(fresh)), decoded.letters.filter(_within(fresh))
     filled = fill_unsent(replica, handle, rows, decoded.unsent)
@@ -86,15 +91,30 @@ def _append(replica: Replica, batch: Batch, before: Carried) -> Appended:
     repairs = decoded.repairs.filter(_within(fresh))
     rows = without_void(rows, repairs, table, handle)
     now = replica.now()
+    replica.history.keep(replica.stream, decoded.versions, TAKEN, now)
+    replica.history.keep(replica.stream, decoded.versions_refused, REFUSED, now)
     keep_letters(replica.letters, replica.stream, letters, fresh, now)
     if letters.height:
         replica.probe("after_letters")
     marked = mark_resent(replica, handle, rows, repairs)
     fitted = fit(known, stamped(marked.rows, now), replica)
+    replica.history.keep(replica.stream, _grown(replica, handle, fitted), TAKEN, now)
     receipt = commit(
         replica, Kind.CHANGELOG, handle, fitted, fresh, rows_in, letters.height, marked.positions
     )
     return Appended(receipt, carried, decoded.refused)
+
+
+def _grown(replica: Replica, handle: Handle, rows: pl.DataFrame) -> list[Seen]:
+    """The version that a table of MongoDB has with these rows, if they bring fields that it had not."""
+    if rows.is_empty() or kind_of(rows.schema[columns.POSITION]) is not Engine.MONGODB:
+        return []
+    if dict(rows.schema) == dict(handle.logical):
+        return []
+    known, found = replica.history.known(replica.stream), fields_of(rows.schema, "_id")
+    what = changes(known[-1], found) if known else ("first seen",)
+    partition, offset = rows.select(columns.PARTITION, columns.OFFSET).row(0)
+    return [Seen(found, partition, offset, what)]
 
 
 def _dead_since(decoded: Decoded, carried: Carried, replica: Replica) -> int:

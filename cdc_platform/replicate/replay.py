@@ -22,7 +22,6 @@ from cdc_platform.core.errors import OffsetsLost, Terminal, Transient
 from cdc_platform.core.model import RECORD_SCHEMA, Policy, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, describe, ends_of, reached
 from cdc_platform.core.ports import Log
-from cdc_platform.decode.decoded import Rules
 from cdc_platform.replicate.appending import stamped
 from cdc_platform.replicate.letters import Letter, around, keep_letters, read_letters, settle_letters
 from cdc_platform.replicate.recompute import last_rows
@@ -132,7 +131,7 @@ def _put_in(replica: Replica, records: Records) -> _PutIn:
     # Where the policy is to stop, what does not fit is a letter: a replay has nobody to stop.
     values = Policy.JSON if replica.values is Policy.JSON else Policy.QUARANTINE
     known = replica.columns(handle)
-    decoded = replica.decode(records, known, Rules(values, replica.limits.record_bytes))
+    decoded = replica.decode(records, known, dataclasses.replace(replica.rules, values=values))
     there = table.read(handle, records.ranges).select(_PLACE).collect()
     missing = decoded.frame.join(there, on=_PLACE, how="anti")
     missing = fill_unsent(replica, handle, missing, decoded.unsent).rows

@@ -14,9 +14,12 @@ from cdc_platform.core.errors import Conflict, SchemaRefused, Transient
 from cdc_platform.core.model import Format, Handle, Kind, Limits, Policy, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Probe, no_probe
+from cdc_platform.core.row_schema import Compatibility
 from cdc_platform.core.schema import compare
 from cdc_platform.decode.decoded import Decoder, Rules
 from cdc_platform.decode.mongodb import decode
+from cdc_platform.decode.versions import Versions
+from cdc_platform.replicate.schema_history import SchemaHistory
 from cdc_platform.replicate.truncation import Truncations
 
 ATTEMPTS: Final = 10
@@ -42,7 +45,7 @@ class Replica:
     ``now``: the wall clock, in UTC. ``declared``: columns that the changelog has from the beginning.
     ``kinds``: which of the tables to write. ``values``: what becomes of a
     value that does not fit. ``decode``: reads the source's records. ``truncations``: those met so
-    far.
+    far. ``compatibility``: which changes of the source's schema are taken. ``history``: of that schema.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Replica:
     format: Format = Format.DELTA
     probe: Probe = no_probe
     decode: Decoder = decode
+    compatibility: Compatibility = Compatibility.NONE
+    history: SchemaHistory = field(default_factory=SchemaHistory, repr=False, compare=False)
     truncations: Truncations = field(default_factory=Truncations, repr=False, compare=False)
     retrying: Retrying = field(
         default_factory=lambda: Retrying(
@@ -87,4 +92,5 @@ class Replica:
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.values, self.limits.record_bytes)
+        known = Versions(self.compatibility, self.history.known(self.stream))
+        return Rules(self.values, self.limits.record_bytes, known)

@@ -9,17 +9,19 @@ import polars as pl
 import pytest
 
 from cdc_platform.core import position
-from cdc_platform.core.columns import KEY, OPERATION, RESENT
-from cdc_platform.core.errors import SourceReplaced
+from cdc_platform.core.columns import KEY, OPERATION, RESENT, SCHEMAS
+from cdc_platform.core.errors import SchemaRefused, SourceReplaced
 from cdc_platform.core.model import Kind, Records
 from cdc_platform.core.position import Engine
+from cdc_platform.core.row_schema import Compatibility
 from cdc_platform.decode.sql import SqlDecoder
 from cdc_platform.lake.memory import MemoryTable
 from cdc_platform.replicate import Batch, Replica, append_changes, merge_changes
 from cdc_platform.replicate.letters import read_letters
 from cdc_platform.replicate.replay import replay
+from cdc_platform.replicate.schema_history import SchemaHistory, read_history
 from tests.replicate.memory_log import MemoryLog
-from tests.replicate.shop import replica
+from tests.replicate.shop import now, replica
 from tests.replicate.sql_events import PLACEHOLDER, SqlTable, described
 
 TOPIC = "shop.public.orders"
@@ -241,3 +243,74 @@ def test_an_event_of_another_history_stops_the_table(log: MemoryLog, orders: Rep
     log.write(TOPIC, 0, restored.created(id=50, v=1, t=""))
     with pytest.raises(SourceReplaced, match="lsn 960"):
         append(log, orders)
+
+
+def gated(orders: Replica, policy: Compatibility) -> Replica:
+    history = SchemaHistory(MemoryTable("memory://orders_schemas", SCHEMAS))
+    return replace(orders, compatibility=policy, history=history)
+
+
+def versions(orders: Replica) -> list[tuple[str, str, int, int]]:
+    assert orders.history.table is not None
+    found = read_history(orders.history.table, orders.stream)
+    return [(each.state, each.changes, each.partition, each.offset) for each in found]
+
+
+WIDER = {"columns": {**SqlTable().columns, "extra": described("string")}, "lsn": 5_000}
+OTHER = {"columns": {**SqlTable().columns, "v": described("string")}, "lsn": 9_000}
+
+
+def test_the_history_tells_each_version_of_the_schema_and_its_first_event(
+    log: MemoryLog, orders: Replica
+) -> None:
+    orders = gated(orders, Compatibility.NONE)
+    log.write(
+        TOPIC, 0, SqlTable().created(id=1, v=1, t=""), SqlTable(**WIDER).created(id=2, v=2, t="", extra="x")
+    )
+    take(log, orders)
+    log.write(TOPIC, 1, SqlTable(lsn=6_000).created(id=3, v=1, t=""))
+    log.write(TOPIC, 1, SqlTable(**OTHER).created(id=4, v="four", t=""))
+    take(log, orders)
+    assert versions(orders) == [
+        ("taken", "first seen", 0, 0),
+        ("taken", "added extra string", 0, 1),
+        ("taken", "dropped extra string; v: int64 became string", 1, 1),
+    ]
+
+
+def test_a_change_that_the_policy_forbids_stops_the_table_before_its_first_event_until_it_is_accepted(
+    log: MemoryLog, orders: Replica
+) -> None:
+    orders = gated(orders, Compatibility.BACKWARD)
+    log.write(TOPIC, 0, SqlTable().created(id=1, v=1, t=""))
+    log.write(TOPIC, 0, SqlTable(**OTHER).created(id=2, v="two", t=""))
+    log.write(TOPIC, 1, SqlTable(lsn=7_000).created(id=3, v=3, t=""))
+    log.write(TOPIC, 1, SqlTable(**OTHER).created(id=4, v="four", t=""))
+    refused = append_changes(orders, Batch(everything(log, orders))).refused
+    assert isinstance(refused, SchemaRefused)
+    assert "v is int64 in one and string in the other" in refused.what
+    assert "partition 0, offset 1" in refused.where
+    assert "cdc schema accept" in refused.remedy
+    assert changes(orders)["id"].sort().to_list() == [1, 3]
+    assert versions(orders)[-1] == ("refused", "v: int64 became string", 0, 1)
+    assert [each.changes for each in orders.history.accept(orders.stream, now())] == [
+        "v: int64 became string"
+    ]
+    take(log, orders)
+    rows = changes(orders).sort("id").select("id", "v", "v__v2").rows()
+    assert rows == [(1, 1, None), (2, None, "two"), (3, 3, None), (4, None, "four")]
+
+
+def test_another_key_stops_the_table_whatever_its_policy(log: MemoryLog, orders: Replica) -> None:
+    orders = gated(orders, Compatibility.NONE)
+    log.write(TOPIC, 0, SqlTable().created(id=1, v=1, t=""))
+    log.write(TOPIC, 0, SqlTable(key=("id", "v"), lsn=5_000).created(id=1, v=1, t=""))
+    refused = append_changes(orders, Batch(everything(log, orders))).refused
+    assert refused is not None
+    assert "the key was (id) and is (id, v)" in refused.what
+
+
+def everything(log: MemoryLog, orders: Replica) -> Records:
+    [records] = log.reader({orders.stream: {}}).poll(0, 10_000)
+    assert isinstance(records, Records)
+    return records

@@ -260,6 +260,7 @@ class DeltaLakeTable:
 
 _CONFIGURATION: Mapping[str, Mapping[str, str | None]] = {
     "dead_letters": {"delta.appendOnly": "true"},
+    "schemas": {"delta.appendOnly": "true"},
     Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", "delta.appendOnly": "true"},
     Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
 }

@@ -25,7 +25,12 @@ from pyiceberg.table.update import RemoveSnapshotsUpdate, TableRequirement, Tabl
 
 from cdc_platform.core.model import Contents, Kind
 
-REMEMBERED: Final[Mapping[Contents, int]] = {Kind.CHANGELOG: 300, Kind.CURRENT: 1_000, "dead_letters": 100}
+REMEMBERED: Final[Mapping[Contents, int]] = {
+    Kind.CHANGELOG: 300,
+    Kind.CURRENT: 1_000,
+    "dead_letters": 100,
+    "schemas": 100,
+}
 """Newest snapshots that stay, at least: five minutes of a changelog that gets one a second, three hours of a
 current table that gets one every 10 s. Of a changelog no more is needed: its rows tell when they came."""
 
