@@ -18,6 +18,7 @@ from cdc_platform.cli import (
     reconcile,
     replay,
     run,
+    schema,
     stack,
     tables,
     upkeep,
@@ -111,6 +112,7 @@ app.command("replay")(replay.replay)
 app.command("reconcile")(reconcile.reconcile)
 app.command("upkeep")(upkeep.upkeep)
 app.add_typer(deadletters.app, name="deadletters")
+app.add_typer(schema.app, name="schema")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ _IMAGES: Final = (
 )
 _NOT_TAKEN: Final = "the source's table has changed as its policy of compatibility does not allow: "
 _ACCEPT: Final = (
-    "change it back in the source; or, to take it from here on, run cdc schema accept SOURCE TABLE: a column "
+    "change it back in the source; or, to take it from here on, run cdc schema accept TABLE: a column "
     "of another type goes on in <column>__v2"
 )
 _UNFITTING: Final = "change the value in the source, or let the source keep what does not fit (values: json)"

@@ -70,13 +70,11 @@ class SchemaHistory:
     def accept(self, stream: Stream, now: datetime) -> list[Version]:
         """Take what was refused from now on; returns those versions."""
         assert self.table is not None
-        versions = read_history(self.table, stream)
-        standing = {each.schema.fingerprint: each for each in versions}
-        refused = [each for each in standing.values() if each.state == REFUSED]
-        seen = [Seen(each.schema, each.partition, each.offset, (each.changes,)) for each in refused]
-        first = len(versions) + 1
+        waiting = refused(self, stream)
+        seen = [Seen(each.schema, each.partition, each.offset, (each.changes,)) for each in waiting]
+        first = len(read_history(self.table, stream)) + 1
         self._add(stream, [_row(first + n, each, ACCEPTED, now) for n, each in enumerate(seen)])
-        return refused
+        return waiting
 
     def _add(self, stream: Stream, rows: list[dict[str, object]]) -> None:
         if rows and self.table is not None:
@@ -101,6 +99,13 @@ def read_history(table: LakeTable, stream: Stream) -> list[Version]:
         )
         for row in rows.iter_rows(named=True)
     ]
+
+
+def refused(history: SchemaHistory, stream: Stream) -> list[Version]:
+    """The versions that stop the table."""
+    versions = [] if history.table is None else read_history(history.table, stream)
+    standing = {each.schema.fingerprint: each for each in versions}
+    return [each for each in standing.values() if each.state == REFUSED]
 
 
 def fields_of(columns: pl.Schema, key: str) -> RowSchema:
