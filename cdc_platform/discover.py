@@ -22,7 +22,7 @@ from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import identities
 from cdc_platform.connect.deploy import take_up
 from cdc_platform.connect.prepare import prepare
-from cdc_platform.core.errors import CdcError
+from cdc_platform.core.errors import CdcError, Terminal
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
@@ -64,8 +64,11 @@ def discover(settings: Settings, source: Source, log: KafkaLog) -> Found:
             refused[name] = error
     grown = known.with_collections(fresh)
     if fresh:
-        with ConnectClient(settings.connect_url, attempts=3) as client:
-            take_up(grown, fresh, client, uuid.uuid4().hex)
+        try:
+            with ConnectClient(settings.connect_url, attempts=3) as client:
+                take_up(grown, fresh, client, uuid.uuid4().hex)
+        except Terminal as error:  # captured all the same; what was there before needs a person
+            refused[fresh[0]] = error
         _write(_path(settings, source), [name for name in grown.collections if source.takes(name)])
     strange = sorted(name for name in there if source.nearly_takes(name))
     return Found(grown, tuple(fresh), refused, tuple(strange))

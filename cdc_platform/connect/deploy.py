@@ -11,10 +11,10 @@ from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import Services, connector_config
 from cdc_platform.connect.config.tables import newly_included
 from cdc_platform.connect.prepare import prepare
-from cdc_platform.connect.signals import read_again
+from cdc_platform.connect.signals import read_again, readable
 from cdc_platform.connect.slots import drop_slot
 from cdc_platform.connect.status import ConnectorStatus, Progress
-from cdc_platform.core.errors import Transient
+from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source
 
@@ -62,8 +62,16 @@ def take_up(source: Source, names: Sequence[str], client: ConnectClient, signal_
 
 
 def _read_new(source: Source, names: Sequence[str], signal_id: str) -> None:
-    if keyed := [name for name in names if source.keys.get(name) != ()]:
-        read_again(source, keyed, signal_id)
+    """Raises Terminal for tables whose rows have to be read in another way; they are captured from now on."""
+    if there := [name for name in names if readable(source, name)]:
+        read_again(source, there, signal_id)
+    if others := [name for name in names if name not in there]:
+        raise Terminal(
+            f"{', '.join(others)}: captured from now on, but the connector cannot read by itself what was "
+            f"there before: that takes a key, and a name in letters, digits, '_' and '-'",
+            where=f"source {source.name}",
+            remedy=f"if it had rows, read everything again: cdc connector snapshot {source.name}",
+        )
 
 
 def snapshot(source: Source, client: ConnectClient, deadline: float = 60.0) -> ConnectorStatus:
