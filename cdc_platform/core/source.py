@@ -21,7 +21,7 @@ from cdc_platform.core.capture import Capture, Wire
 from cdc_platform.core.declaration import Declaration
 from cdc_platform.core.declared import column_type
 from cdc_platform.core.model import Format, Kind, Target
-from cdc_platform.core.naming import TableId, as_declared, require_apart, shortest, split
+from cdc_platform.core.naming import TableId, as_declared, at_edges, require_apart, shortest, split
 from cdc_platform.core.partitioning import Folder
 from cdc_platform.core.pattern import carried, is_glob, matches, nearly_matches
 from cdc_platform.core.position import Engine
@@ -58,10 +58,19 @@ class Source(Declaration):
                 raise ValueError("database: a name in letters, digits, '.', '_' and '-'")
             if self.keys:
                 raise ValueError("keys: every document of MongoDB has its _id")
+        if quoted := [each.name for each in map(self.table, self.collections) if at_edges(each.name)]:
+            raise ValueError(
+                f"{quoted[0]}: Debezium does not take a table whose name begins or ends with a quote"
+            )
         if strange := [each for each in map(self.table, self.collections) if not self._streams(each)]:
             raise ValueError(
+<<<<<<< Updated upstream
                 f"{strange[0]}: Debezium loses the changes of a table of PostgreSQL whose name has other "
                 f"than ASCII characters; rename it"
+=======
+                f"{strange[0]}: Debezium loses changes of a table of PostgreSQL whose name has other than "
+                f"ASCII characters; rename it"
+>>>>>>> Stashed changes
             )
         if "{{" in self.uri:  # Dagster fills it in later, and reads the declaration again
             return self

@@ -49,16 +49,16 @@ def test_a_declaration_of_tables_is_read_again_as_itself(engine: str) -> None:
 
 
 def test_a_table_of_postgresql_is_in_the_schema_public_unless_it_is_declared_with_another() -> None:
-    source = declared("postgresql", "public.orders", "sales.orders", 'sales."odd", name', "public.a.b")
-    assert source.collections == ("orders", "sales.orders", "sales._odd___name", "public.a.b")
+    source = declared("postgresql", "public.orders", "sales.orders", 'sales.o"dd", name', "public.a.b")
+    assert source.collections == ("orders", "sales.orders", "sales.o_dd___name", "public.a.b")
     assert [source.table(name) for name in source.collections] == [
         TableId("public", "orders"),
         TableId("sales", "orders"),
-        TableId("sales", '"odd", name'),
+        TableId("sales", 'o"dd", name'),
         TableId("public", "a.b"),
     ]
     assert source.topic("orders") == "shop.public.orders"
-    assert source.topic("sales._odd___name") == "shop.sales._odd___name"
+    assert source.topic("sales.o_dd___name") == "shop.sales.o_dd___name"
     assert source.topic("cdc_markers") == "shop.public.cdc_markers"
     for name in source.collections:
         assert source.known_as(source.table(name)) == name
@@ -118,6 +118,7 @@ def test_a_glob_takes_tables_of_its_own_schema() -> None:
         ("postgresql", {"keys": {"people": ["id"]}}, "no collection here: people"),
         ("postgresql", {"keys": {"orders": ["id", "id"]}}, "a column of orders twice"),
         ("postgresql", {"tables": ["schön.x"]}, "other than ASCII characters"),
+        ("mariadb", {"tables": ["`x"]}, "begins or ends with a quote"),
         ("mongodb", {"keys": {"orders": ["id"]}}, "has its _id"),
         ("mongodb", {"tables": ["a b"]}, "pattern"),
         ("mongodb", {"database": "a b"}, "database"),
