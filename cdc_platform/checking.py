@@ -52,6 +52,9 @@ WORKERS: Final = 4
 HELD_SECONDS: Final = 5.0
 """A proof waits no longer than this for a table that an operator holds back."""
 
+CHANGELOG_ALONE: Final = frozenset({Check.LAG, Check.OFFSETS_COMPLETE})
+"""Checks that need no current state."""
+
 KAFKA_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 10.0
 
@@ -123,7 +126,6 @@ class _Reach:
 
 
 def _findings(reach: _Reach, stream: Stream | None, wanted: Wanted) -> tuple[list[Finding], list[Result]]:
-    """Of one table, in all formats that are wanted."""
     name = next(iter(wanted)).table
     if stream is None:
         missing = (
@@ -184,9 +186,12 @@ class _Table:
     def _notes(self) -> Notes:
         return notes(self.reach.settings, self.reach.source, self.replica.target)
 
+    @property
+    def _kinds(self) -> frozenset[Kind]:
+        return self.reach.source.kinds_of(self.replica.name)
+
     def _place(self, kind: Kind) -> Place:
-        of = self.replica
-        return place(self.reach.settings, self.reach.source, of.name, kind, of.format)
+        return place(self.reach.settings, self.reach.source, self.replica.name, kind, self.replica.format)
 
     def look(self, check: Check) -> Finding:
         """A check that needs no source."""
@@ -204,10 +209,8 @@ class _Table:
         changelog, current = self._place(Kind.CHANGELOG), self._place(Kind.CURRENT)
         if check is Check.LAG:
             assert self.reach.connector is not None
-            limit = self.reach.source.lag_seconds
-            return lag_check(
-                name, changelog, current, Stage(stream, self.reach.log, self.reach.connector, limit, now)
-            )
+            stage = Stage(stream, self.reach.log, self.reach.connector, self.reach.source.lag_seconds, now)
+            return lag_check(name, changelog, current if Kind.CURRENT in self._kinds else None, stage)
         if check is Check.OFFSETS_COMPLETE:
             return offsets_complete(name, changelog, self._topic())
         look = schema_consistent if check is Check.SCHEMA_CONSISTENT else cdf_integrity
@@ -232,7 +235,10 @@ class _Table:
 
     def _absent(self, check: Check) -> Finding | None:
         """The finding if a table is not there: a fault if an earlier check has seen it."""
-        for kind in Kind:
+        if Kind.CURRENT not in self._kinds and check not in CHANGELOG_ALONE:
+            what = "The table is declared to have no key: it has a changelog, and no current state to check."
+            return Finding(self.replica.name, check, Verdict.UNKNOWN, what, Cause.NO_KEY)
+        for kind in (kind for kind in Kind if kind in self._kinds):
             table = self._place(kind).table
             if table.exists():
                 continue
@@ -240,24 +246,23 @@ class _Table:
             seen = read(kind, Anchor) if kind is Kind.CURRENT else read(kind, Extent)
             if seen is not None:
                 what = f"The {kind} table is gone: the last check saw version {seen.version} at {table.uri}."
-                return Finding(self.replica.name, check, Verdict.FAIL, what)
+                return Finding(self.replica.name, check, Verdict.FAIL, what, format=self.replica.format)
             what = f"The {kind} table does not exist yet: nothing was replicated into {table.uri}."
             return Finding(self.replica.name, check, Verdict.UNKNOWN, what, Cause.NOT_THERE)
         return None
 
     def unreadable(self, check: Check, error: Exception) -> Finding:
         """A file that is missing or damaged is a fault, by its name; anything else is unknown."""
-        name, what = self.replica.name, f"The table could not be read: {error}."
+        what = f"The table could not be read: {error}."
         try:
-            places = [self._place(kind) for kind in Kind]
+            places = [self._place(kind) for kind in self._kinds]
             damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
             if damage:
                 what = f"The table cannot be read: {'; '.join(damage)}."
-                return Finding(name, check, Verdict.FAIL, what, format=self.replica.format)
+                return Finding(self.replica.name, check, Verdict.FAIL, what)
         except CdcError as worse:
             what = said(worse)
-        cause, stored = Cause.TABLE_UNREADABLE, self.replica.format
-        return Finding(name, check, Verdict.UNKNOWN, what, cause, format=stored)
+        return next(_unknown(self.replica.target, {check}, Cause.TABLE_UNREADABLE, what))
 
     def catch_up(self) -> None:
         reach = self.reach

@@ -94,17 +94,17 @@ def measure(changes: pl.LazyFrame, commits: pl.DataFrame, since: datetime, until
     return _lag(changes.filter(during), commits)
 
 
-def lag_check(table: str, changelog: Place, current: Place, stage: Stage) -> Finding:
-    """The changelog's lag is judged, the current table's is told beside it.
+def lag_check(table: str, changelog: Place, current: Place | None, stage: Stage) -> Finding:
+    """The changelog's lag is judged, the current table's, if there is one, is told beside it.
 
     Raises CdcError if a table cannot be opened.
     """
-    opened = Opened(current.table, current.table.open(stage.stream))
+    version = None if current is None else current.table.open(stage.stream).version
     changes = Opened(changelog.table, changelog.table.open(stage.stream))
     looks = [
         _connector_part(stage.connector),
         part(lambda: _waiting_part(changes, changelog, stage)),
-        part(lambda: _recorded_part(changes, changelog, opened, current, stage)),
+        part(lambda: _recorded_part(changes, changelog, current, version, stage)),
     ]
     return combined(table, Check.LAG, looks)
 
@@ -169,10 +169,13 @@ def _first_waiting(committed: Offsets, ends: Offsets, stage: Stage) -> datetime 
     return datetime.fromtimestamp(min(found) / 1000, UTC) if found else None
 
 
-def _recorded_part(changes: Opened, changelog: Place, opened: Opened, current: Place, stage: Stage) -> Part:
+def _recorded_part(
+    changes: Opened, changelog: Place, current: Place | None, version: int | None, stage: Stage
+) -> Part:
+    """``version``: of the current table, opened before the changelog."""
     now = stage.now()
     recent = _recent(changelog, changes.handle.version, now - WINDOW)
-    merged = _recent(current, opened.handle.version, now - WINDOW)
+    merged = [] if current is None or version is None else _recent(current, version, now - WINDOW)
     minutes = WINDOW.total_seconds() / 60
     if not recent:
         return unknown(

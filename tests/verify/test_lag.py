@@ -60,6 +60,14 @@ def test_changes_that_came_at_once_pass_with_their_lag(shop: Shop) -> None:
     assert facts(found)["waiting_offsets"] == 0
 
 
+def test_a_table_without_a_current_state_has_the_lag_of_its_changelog(shop: Shop) -> None:
+    shop.take(change(1, 1), change(2, 1))
+    stage = Stage(shop.stream, shop.log, RUNNING, 5.0, now)
+    found = lag_check("orders", shop.place(Kind.CHANGELOG), None, stage)
+    assert found.verdict is Verdict.PASS, found.text
+    assert "current_lag_p95_seconds" not in facts(found)
+
+
 def test_changes_that_came_late_fail_as_lagging(shop: Shop) -> None:
     shop.take(change(1, 61), change(2, 60))
     found = check(shop)
