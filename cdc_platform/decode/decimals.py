@@ -61,6 +61,20 @@ def texts(unscaled: pl.Series, scales: pl.Series) -> pl.Series:
     return frame.select(text.alias(unscaled.name))[unscaled.name]
 
 
+SPECIALS: Final = {"NAN": "NaN", "POSITIVE_INFINITY": "Infinity", "NEGATIVE_INFINITY": "-Infinity"}
+"""How Debezium calls what PostgreSQL's numeric has besides numbers."""
+
+
+def plain(values: pl.Series) -> pl.Series:
+    """Decimals that are sent as text, without exponents, and specials as PostgreSQL calls them."""
+    odd = values.str.contains("[A-Z]")
+    if not odd.any():
+        return values
+    names = values.filter(odd.fill_null(value=False)).unique()
+    known = {name: SPECIALS.get(name) or f"{Decimal(name):f}" for name in names}
+    return values.replace(known)
+
+
 def _integers(unscaled: pl.Series) -> pl.Series:
     value = pl.col("v")
     negative = value.bin.head(1) >= pl.lit(b"\x80")

@@ -13,6 +13,7 @@ Source: Debezium 3.4's io.debezium.time, io.debezium.data and Kafka Connect's lo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -29,6 +30,9 @@ DECIMAL_TEXT: Final = pl.Struct({"$numberDecimal": pl.String})
 """A decimal of any length, as ``core.logical`` keeps it apart from text."""
 
 _COLUMN_TYPE: Final = "__debezium.source.column.type"
+_LENGTH: Final = "__debezium.source.column.length"
+_SCALE: Final = "__debezium.source.column.scale"
+_DECIMALS: Final = frozenset({"NUMERIC", "DECIMAL", "MONEY"})
 _CONNECT: Final = "org.apache.kafka.connect.data."
 _TIME: Final = "io.debezium.time."
 _VARIABLE: Final = "io.debezium.data.VariableScaleDecimal"
@@ -70,7 +74,10 @@ def lake_type(shape: Shape) -> pl.DataType:
     """The logical type of the column that values of this shape become."""
     match shape.kind:
         case "array" if shape.items is not None:
-            return pl.List(lake_type(shape.items))
+            return pl.List(lake_type(_items(shape)))
+        case "string" if _is_decimal_text(shape):
+            scale = _declared_scale(shape)
+            return DECIMAL_TEXT if scale is None else pl.Decimal(decimals.DIGITS, scale)
         case "struct" if shape.semantic == _VARIABLE:
             return DECIMAL_TEXT
         case "struct":
@@ -95,7 +102,9 @@ def lake_column(values: pl.Series, shape: Shape) -> pl.Series:
         return values.cast(lake_type(shape))
     match shape.kind:
         case "array" if shape.items is not None:
-            return _list(values, shape.items)
+            return _list(values, _items(shape))
+        case "string" if _is_decimal_text(shape):
+            return _decimal_text(values, _declared_scale(shape))
         case "struct" if shape.semantic == _VARIABLE:
             parts = values.struct
             return _wrapped(decimals.texts(parts.field("value"), parts.field("scale")), values)
@@ -113,6 +122,8 @@ def spoken(value: object, shape: Shape) -> object:
     if isinstance(value, list) and shape.items is not None:
         return [spoken(each, shape.items) for each in value]
     specials = _INFINITE_DAYS if shape.semantic in _DAYS else _INFINITE_MICROS
+    if isinstance(value, str):
+        return decimals.SPECIALS.get(value, value)
     return specials.get(value, value) if isinstance(value, int) else value
 
 
@@ -142,6 +153,35 @@ def _decimal(values: pl.Series, shape: Shape) -> pl.Series:
         return decimals.fixed(values, scale)
     scales = pl.repeat(int(shape.parameters.get("scale", 0)), len(values), dtype=pl.Int64, eager=True)
     return _wrapped(decimals.texts(values, scales), values)
+
+
+def _is_decimal_text(shape: Shape) -> bool:
+    """Whether a text is a decimal (``decimal.handling.mode=string``), which has NaN and infinity, too."""
+    return not shape.semantic and shape.parameters.get(_COLUMN_TYPE) in _DECIMALS
+
+
+def _declared_scale(shape: Shape) -> int | None:
+    """As ``_fixed_scale``, by the column's own declaration."""
+    if shape.parameters.get(_COLUMN_TYPE) == "MONEY":
+        return 2
+    digits, scale = int(shape.parameters.get(_LENGTH, 0)), int(shape.parameters.get(_SCALE, 0))
+    return scale if 0 < digits <= decimals.DIGITS and scale <= decimals.DIGITS else None
+
+
+def _items(shape: Shape) -> Shape:
+    """Of an array: what its column's declaration says of its elements goes for them."""
+    assert shape.items is not None
+    declared = shape.parameters.get(_COLUMN_TYPE, "")
+    if declared.lstrip("_") not in _DECIMALS or shape.items.kind != "string":
+        return shape.items
+    return replace(shape.items, parameters={**shape.parameters, _COLUMN_TYPE: declared.lstrip("_")})
+
+
+def _decimal_text(values: pl.Series, scale: int | None) -> pl.Series:
+    plain = decimals.plain(values)
+    if scale is None:
+        return _wrapped(plain, values)
+    return plain.cast(pl.Decimal(decimals.DIGITS, scale), strict=False).alias(values.name)
 
 
 def _wrapped(texts: pl.Series, values: pl.Series) -> pl.Series:
@@ -239,9 +279,11 @@ def told_type(shape: Shape) -> str:
     """The source's type in a word or two, as schemas are compared and shown (``core.row_schema``)."""
     match shape.kind:
         case "array" if shape.items is not None:
-            return f"array<{told_type(shape.items)}>"
+            return f"array<{told_type(_items(shape))}>"
         case "struct" if not shape.semantic.startswith("io.debezium."):
             return f"struct<{', '.join(f'{each.name}: {told_type(each.shape)}' for each in shape.fields)}>"
+    if _is_decimal_text(shape):
+        return f"decimal({shape.parameters.get(_LENGTH, '0')},{shape.parameters.get(_SCALE, '0')})"
     if shape.semantic == f"{_CONNECT}Decimal":
         digits = shape.parameters.get("connect.decimal.precision", "0")
         return f"decimal({digits},{shape.parameters.get('scale', '0')})"

@@ -18,6 +18,12 @@ from cdc_platform.core.pattern import expression
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import SIGNALS, Source
 
+_DECIMALS: Final = {
+    # As bytes, NaN and infinity would be null without a word, and so would a TOASTed value left alone.
+    Engine.POSTGRESQL: "string",
+    Engine.MARIADB: "precise",
+    Engine.MYSQL: "precise",
+}
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_]")
 _ASCII: Final = 0x80
 
@@ -36,7 +42,7 @@ def settings(source: Source) -> dict[str, str]:
         "snapshot.mode": "initial",
         "snapshot.fetch.size": str(source.capture.snapshot_fetch_size),
         "snapshot.max.threads": str(source.capture.snapshot_threads or 1),
-        "decimal.handling.mode": "precise",
+        "decimal.handling.mode": _DECIMALS[source.engine],
         "binary.handling.mode": "bytes",
         "time.precision.mode": "microseconds",
         "column.propagate.source.type": ".*",
