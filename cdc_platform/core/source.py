@@ -64,13 +64,8 @@ class Source(Declaration):
             )
         if strange := [each for each in map(self.table, self.collections) if not self._streams(each)]:
             raise ValueError(
-<<<<<<< Updated upstream
-                f"{strange[0]}: Debezium loses the changes of a table of PostgreSQL whose name has other "
-                f"than ASCII characters; rename it"
-=======
                 f"{strange[0]}: Debezium loses changes of a table of PostgreSQL whose name has other than "
                 f"ASCII characters; rename it"
->>>>>>> Stashed changes
             )
         if "{{" in self.uri:  # Dagster fills it in later, and reads the declaration again
             return self
