@@ -50,7 +50,7 @@ def test_nothing_is_lost_repeated_or_rounded_by_the_connector(engine: str) -> No
         "event.processing.failure.handling.mode": "fail",
         "tombstones.on.delete": "false",
         "provide.transaction.metadata": "true",
-        "decimal.handling.mode": "precise",
+        "decimal.handling.mode": "string" if engine == "postgresql" else "precise",
         "time.precision.mode": "microseconds",
         "snapshot.mode": "initial",
     }

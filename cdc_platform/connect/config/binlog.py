@@ -39,6 +39,8 @@ def settings(source: Source, kafka_bootstrap: str) -> dict[str, str]:
         "bigint.unsigned.handling.mode": "precise",
         # the server has read two digits of a year already: what it has stored is meant
         "enable.time.adjuster": "false",
+        # as dates, both drivers fail with the year 0000, and with them the snapshot
+        "driver.yearIsDateType": "false",
         # minimal: others wait only while the structure of the tables is read, not while their rows are
         "snapshot.locking.mode": "minimal",
         "event.deserialization.failure.handling.mode": "fail",
