@@ -83,3 +83,36 @@ def test_a_trace_that_quotes_the_connection_string_is_shown_without_the_password
         assert result.exit_code == 1
         assert "mongodb://ann:***@db/" in result.stdout
         assert "s3cret" not in result.output
+
+
+def test_a_single_collection_of_mongodb_is_not_read_again_but_the_way_to_do_it_is_told(
+    nowhere: Nowhere, worker: Worker
+) -> None:
+    worker.on(STATUS, recorded("status_running"))
+    words = ("--sources", nowhere.sources, "connector", "snapshot", "shop", "--table", "orders", "--yes")
+
+    result = cdc(*words, env=worker_env(nowhere, worker))
+
+    assert result.exit_code == 1
+    assert "cdc reconcile TABLE" in result.stderr
+
+
+def test_a_table_that_is_not_declared_cannot_be_read_again(nowhere: Nowhere, worker: Worker) -> None:
+    words = ("--sources", nowhere.sources, "connector", "snapshot", "shop", "--table", "ordres", "--yes")
+
+    result = cdc(*words, env=worker_env(nowhere, worker))
+
+    assert result.exit_code == 1
+    assert "source shop has no table ordres" in result.stderr
+
+
+def test_deleting_a_connector_of_mongodb_keeps_its_position(nowhere: Nowhere, worker: Worker) -> None:
+    worker.on("DELETE /connectors/cdc-shop", Answer(204, b""))
+    worker.on(STATUS, recorded("not_found", 404))
+
+    result = cdc(
+        "--sources", nowhere.sources, "connector", "delete", "shop", "--yes", env=worker_env(nowhere, worker)
+    )
+
+    assert result.exit_code == 0
+    assert [asked for asked in worker.asked if "offsets" in asked] == []

@@ -12,8 +12,8 @@ from cdc_platform.connect.remedies import remedy
     [
         (
             "io.debezium.DebeziumException: The connector is trying to read change stream starting at "
-            "PostgresOffsetContext [], but this is no longer available on the server. Reconfigure the connector "
-            "to use a snapshot when needed if you want to recover.",
+            "PostgresOffsetContext [], but this is no longer available on the server. Reconfigure the "
+            "connector to use a snapshot when needed if you want to recover.",
             "cdc connector snapshot",
         ),
         (
@@ -22,13 +22,16 @@ from cdc_platform.connect.remedies import remedy
             "binlog_expire_logs_seconds",
         ),
         (
-            'ERROR: can no longer access replication slot "cdc_shop"\n  Detail: This replication slot has been '
-            'invalidated due to "wal_removed".',
+            'ERROR: can no longer access replication slot "cdc_shop"\n  Detail: This replication slot has '
+            'been invalidated due to "wal_removed".',
             "max_slot_wal_keep_size",
         ),
-        ("org.postgresql.util.PSQLException: ERROR: all replication slots are in use", "max_replication_slots"),
         (
-            "ServerException: A slave with the same server_uuid/server_id is already connected; the first event",
+            "org.postgresql.util.PSQLException: ERROR: all replication slots are in use",
+            "max_replication_slots",
+        ),
+        (
+            "ServerException: A slave with the same server_uuid/server_id is already connected; the first",
             "server_id",
         ),
         ('FATAL: password authentication failed for user "cdc"', "password in uri"),

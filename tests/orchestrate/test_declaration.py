@@ -80,3 +80,13 @@ def test_what_is_wrong_is_named_with_file_and_line(project: Path, more: str, lin
     said = "".join(traceback.format_exception(refused.value))
     assert f"{project}/defs/crm/defs.yaml:{line}" in said
     assert named in said
+
+
+def test_a_source_of_tables_is_declared_as_tables(project: Path) -> None:
+    text = SOURCE.replace("  uri:", "  engine: postgresql\n  uri:").replace("mongodb://", "postgresql://u:p@")
+    declared = text.replace("collections: [accounts", 'tables: [accounts, "Old Items", sales.orders')
+    (project / "defs" / "crm" / "defs.yaml").write_text(declared + '  keys: {"Old Items": [id]}\n')
+    loaded = dg.load_from_defs_folder(path_within_project=project / "definitions.py")
+    keys = {"/".join(key.path) for key in loaded.get_repository_def().asset_graph.get_all_asset_keys()}
+    assert {f"postgresql/crm/{name}" for name in ("accounts", "Old_Items", "sales.orders")} <= keys
+    assert {"delta/crm/Old_Items", "delta/crm/sales.orders_changes"} <= keys
