@@ -1,7 +1,7 @@
 """PostgreSQL's types in the shape that the lake keeps, which is what Debezium's stream tells of them.
 
     integers, oid                    integers; real as the double of exactly that value
-    numeric, money                   decimals; without a precision, without zeros at their end
+    numeric, money                   decimals, NaN and infinity among them
     date, timestamp, timestamptz     days, times without a zone, times in UTC, of the proleptic calendar
     time, timetz, interval           texts: HH:MM:SS.ffffff; in UTC with a Z; ISO 8601 with all its fields
     bit(1), boolean                  booleans
@@ -12,9 +12,8 @@
     json, uuid, inet, ranges, …      the database's own text
     everything else                  the bytes of that text, as ``include.unknown.datatypes`` sends it
 
-Infinity is a text where the lake can hold none, for timestamps the two numbers that Debezium documents. A
-value that Debezium does not send as it is (NaN in a numeric, arrays of several dimensions, arrays of enums)
-is what it is here: its row differs.
+An infinite date or time is a text, as the lake keeps it. A value that Debezium does not send as it is (arrays
+of several dimensions, arrays of enums, infinite intervals) is what it is here: its row differs.
 """
 
 from __future__ import annotations
@@ -31,12 +30,6 @@ from cdc_platform.core.scalars import Day, LocalMoment, Moment
 from cdc_platform.verify.key import java_double
 from cdc_platform.verify.shape import Text
 from cdc_platform.verify.truth.sql import Kind, Read, number_or_text, stripped
-
-_INFINITE: Final = {
-    "infinity": LocalMoment(9_223_372_036_825_200_000),
-    "-infinity": LocalMoment(-9_223_372_036_832_400_000),
-}
-"""Debezium's documentation of its PostgreSQL connector, "temporal types"."""
 
 _PRINTED: Final = "CASE WHEN {} IS DISTINCT FROM NULL THEN format('%s', {}) END"
 """By the type's output function: a cast to text cuts the blanks of char(n) and adds a mask to inet. A row of
@@ -64,8 +57,6 @@ def kind_of_type(of: PostgresType) -> Kind:
     if of.form == "e":
         return Kind(_PRINTED, str)
     match of.name:
-        case "numeric":
-            return _numeric(of.modifier)
         case "bit" if of.modifier == 1:
             return Kind(_PRINTED, lambda text: text == "1")
         case "hstore":
@@ -75,12 +66,8 @@ def kind_of_type(of: PostgresType) -> Kind:
 
 def is_sent(items: PostgresType) -> bool:
     """Whether Debezium sends arrays of such items."""
-    known = items.name in _KINDS or items.name in ("numeric", "hstore")
+    known = items.name in _KINDS or items.name == "hstore"
     return items.form in "br" and known and items.name not in _NOT_IN_ARRAYS
-
-
-def _numeric(modifier: int) -> Kind:
-    return Kind("trim_scale({})" if modifier < 0 else "{}", Decimal, Text.DECIMAL)
 
 
 def _array(items: PostgresType) -> Kind:
@@ -145,12 +132,13 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "bool": _plain(bool),
     "float4": Kind("{}::float8", float),
     "float8": _plain(float),
+    "numeric": Kind("{}", Decimal, Text.DECIMAL),
     "money": Kind("{}::numeric", Decimal, Text.DECIMAL),
     "date": Kind(
         "CASE WHEN isfinite({}) THEN ({} - DATE '1970-01-01')::text ELSE {}::text END",
         number_or_text(Day),
     ),
-    "timestamp": Kind(_MICROS, number_or_text(LocalMoment, _INFINITE)),
+    "timestamp": Kind(_MICROS, number_or_text(LocalMoment)),
     "timestamptz": Kind(_MICROS, number_or_text(Moment), Text.MOMENT),
     "time": Kind("to_char({}, 'HH24:MI:SS.US')", str),
     "timetz": Kind("replace(({} AT TIME ZONE 'UTC')::text, '+00', 'Z')", str),

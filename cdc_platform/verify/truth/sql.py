@@ -107,15 +107,14 @@ def _in_key(value: Any) -> Any:
     return value
 
 
-def number_or_text(number: Read, others: Mapping[str, Any] | None = None) -> Read:
-    """Reads a whole number from its text; what is none (``infinity``) is a text, or one of ``others``."""
-    named = others or {}
+def number_or_text(number: Read) -> Read:
+    """Reads a whole number from its text; what is none (``infinity``) stays a text."""
 
     def read(text: str) -> Any:
         try:
             return number(int(text))
         except ValueError:
-            return named.get(text, text)
+            return text
 
     return read
 

@@ -1,0 +1,167 @@
+"""Values of PostgreSQL and MariaDB at the edges of their types, and what the lake keeps of them.
+
+Name of a column → its type, a value in SQL, and that value in the shape of the lake.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from cdc_platform.core.position import Engine
+from cdc_platform.core.scalars import Day, LocalMoment, Moment
+
+POSTGRESQL_TYPES = (
+    "CREATE TYPE mood AS ENUM ('so so')",
+    "CREATE DOMAIN price AS numeric(10,2)",
+    "CREATE TYPE pair AS (a int, b text)",
+)
+POSTGRESQL: dict[str, tuple[str, str, Any]] = {
+    "null": ("int", "NULL", None),
+    "smallest": ("bigint", "-9223372036854775808", -(2**63)),
+    "oid": ("oid", "4294967295", 2**32 - 1),
+    "float4": ("real", "0.1", 0.10000000149011612),
+    "minus zero": ("double precision", "'-0'", -0.0),
+    "numeric": ("numeric", "1.10", Decimal("1.10")),
+    "no number": ("numeric", "'NaN'", Decimal("NaN")),
+    "endless number": ("numeric", "'-Infinity'", Decimal("-Infinity")),
+    "no price": ("numeric(10,2)", "'NaN'", Decimal("NaN")),
+    "wide numeric": ("numeric", "'1e-100'", Decimal("1e-100")),
+    "numeric(38,10)": ("numeric(38,10)", "-0.5", Decimal("-0.5000000000")),
+    "money": ("money", "'1.10'", Decimal("1.10")),
+    "char": ("char(5)", "'ab'", "ab   "),
+    "text": ("text", "'ß😀\n'", "ß😀\n"),
+    "empty": ("text", "''", ""),
+    "bytea": ("bytea", "'\\x00ff'", b"\0\xff"),
+    "bit": ("bit(1)", "B'1'", True),
+    "bits": ("bit(9)", "B'100000010'", b"\2\1"),
+    "no bits": ("bit(9)", "B'000000000'", b""),
+    "date": ("date", "'1969-12-31'", Day(-1)),
+    "a date BC": ("date", "'0001-12-31 BC'", Day(-719_163)),
+    "date without end": ("date", "'infinity'", "infinity"),
+    "time": ("time", "'24:00:00'", "24:00:00.000000"),
+    "time(3)": ("time(3)", "'12:34:56.789'", "12:34:56.789000"),
+    "timetz": ("timetz", "'12:34:56.789+05:30'", "07:04:56.789Z"),
+    "timestamp": ("timestamp", "'1969-12-31 23:59:59.999999'", LocalMoment(-1)),
+    "timestamp BC": ("timestamp", "'4713-01-01 00:00:00 BC'", LocalMoment(-210_863_520_000_000_000)),
+    "timestamp without end": ("timestamp", "'infinity'", "infinity"),
+    "timestamptz": ("timestamptz", "'2026-01-01 05:30:00.000001+05:30'", Moment(1_767_225_600_000_001)),
+    "timestamptz beyond": ("timestamptz", "'10000-01-01 00:00:00+00'", Moment(253_402_300_800_000_000)),
+    "timestamptz without end": ("timestamptz", "'-infinity'", "-infinity"),
+    "interval": ("interval", "'-1 year -2 mons +3 days -04:05:06.7'", "P-1Y-2M3DT-4H-5M-6.7S"),
+    "uuid": ("uuid", "'FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF'", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
+    "json": ("json", '\'{"a": 1.10, "a": 2}\'', '{"a": 1.10, "a": 2}'),
+    "jsonb": ("jsonb", '\'{"b": 1.10, "a": null}\'', '{"a": null, "b": 1.10}'),
+    "inet": ("inet", "'192.168.0.1'", "192.168.0.1"),
+    "range": ("int4range", "'[1,5)'", "[1,5)"),
+    "point": (
+        "point",
+        "'(1.5,-2)'",
+        {"x": 1.5, "y": -2.0, "wkb": bytes.fromhex("0101000000000000000000f83f00000000000000c0")},
+    ),
+    "polygon": ("polygon", "'((0,0),(1.5,1),(2,1e20))'", b"((0.0,0.0),(1.5,1.0),(2.0,1.0E20))"),
+    "enum": ("mood", "'so so'", "so so"),
+    "domain": ("price", "1.5", Decimal("1.50")),
+    "composite": ("pair", "ROW(NULL, '')", b'(,"")'),
+    "composite of nulls": ("pair", "ROW(NULL, NULL)", b"(,)"),
+    "multirange": ("int4multirange", "'{[1,3),[5,7)}'", b"{[1,3),[5,7)}"),
+    "ints": ("int[]", "'{1,NULL}'", [1, None]),
+    "no ints": ("int[]", "'{}'", []),
+    "texts": ("text[]", '\'{"",NULL,"a,b"}\'', ["", None, "a,b"]),
+    "chars": ("char(3)[]", "'{a}'", ["a  "]),
+    "numerics": ("numeric[]", "'{1.10,NULL}'", ["1.10", None]),
+    "prices": ("numeric(10,2)[]", "'{1.1}'", [Decimal("1.10")]),
+    "dates": ("date[]", "'{1969-12-31,NULL}'", [Day(-1), None]),
+    "moments": ("timestamptz[]", "'{1970-01-01 00:00:01+00}'", [Moment(1_000_000)]),
+    "blobs": ("bytea[]", "array['\\x00ff'::bytea]", [b"\0\xff"]),
+}
+
+MARIADB: dict[str, tuple[str, str, Any]] = {
+    "boolean": ("boolean", "true", 1),
+    "tiny": ("tinyint(1)", "-128", -128),
+    "zerofill": ("tinyint(3) unsigned zerofill", "7", 7),
+    "big": ("bigint", "-9223372036854775808", -(2**63)),
+    "big unsigned": ("bigint unsigned", "18446744073709551615", Decimal(2**64 - 1)),
+    "float": ("float", "16777217.5", 16_777_218.0),
+    "small float": ("float", "0.1", 0.10000000149011612),
+    "double": ("double", "0.1", 0.1),
+    "decimal": ("decimal(38,10)", "1.5", Decimal("1.5000000000")),
+    "wide": ("decimal(65,30)", "1e-30", Decimal("1e-30")),
+    "bit": ("bit(1)", "b'1'", True),
+    "bits": ("bit(9)", "b'100000010'", b"\2\1"),
+    "no bits": ("bit(8)", "b'0'", b"\0"),
+    "date": ("date", "'1969-12-31'", Day(-1)),
+    "zero date": ("date", "'0000-00-00'", None),
+    "half a date": ("date", "'2026-02-00'", None),
+    "zero date, required": ("date NOT NULL", "'0000-00-00'", Day(0)),
+    "datetime": ("datetime", "'9999-12-31 23:59:59'", LocalMoment(253_402_300_799_000_000)),
+    "datetime(6)": ("datetime(6)", "'1969-12-31 23:59:59.999999'", LocalMoment(-1)),
+    "zero datetime, required": ("datetime NOT NULL", "'0000-00-00 00:00:00'", LocalMoment(0)),
+    "timestamp": ("timestamp(6) NULL", "'2026-01-01 00:00:00.000001'", Moment(1_767_225_600_000_001)),
+    "zero timestamp": ("timestamp NULL", "'0000-00-00 00:00:00'", Moment(0)),
+    "time": ("time", "'838:59:59'", "838:59:59.000000"),
+    "less than no time": ("time(6)", "'-00:00:00.000001'", "-00:00:00.000001"),
+    "year": ("year", "2155", 2155),
+    "char": ("char(5)", "'ab'", "ab"),
+    "latin1": ("varchar(9) CHARACTER SET latin1", "'äöü€'", "äöü€"),
+    "text": ("text", "'ß😀\\0'", "ß😀\0"),
+    "binary": ("binary(5)", "x'00ff'", b"\0\xff\0\0\0"),
+    "blob": ("blob", "x'00ff'", b"\0\xff"),
+    "enum": ("enum('a','b')", "'b'", "b"),
+    "enum of MariaDB": ("enum('a','b,c','ß😀')", "'b,c'", "b,c"),
+    "set": ("set('a','b','ß')", "'ß,a'", "a,ß"),
+    "json": ("json", '\'{"a": 1.10, "a": 2}\'', '{"a": 1.10, "a": 2}'),
+    "uuid": ("uuid", "'FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF'", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
+    "point": (
+        "point",
+        "st_geomfromtext('POINT(1.5 -2)', 4326)",
+        {
+            "x": 1.5,
+            "y": -2.0,
+            "wkb": bytes.fromhex("0101000000000000000000f83f00000000000000c0"),
+            "srid": 4326,
+        },
+    ),
+}
+
+UNSENT = frozenset({"enum of MariaDB"})
+"""Debezium's stream tells another value."""
+
+KEYS = {
+    Engine.POSTGRESQL: {
+        "numeric": ("1.10", "1e50", "-0.5"),
+        "numeric(10,2)": ("1.10", "0"),
+        "timestamptz": ("'2026-01-01 05:30:00.5+05:30'", "'1969-12-31 23:59:59.999999+00'"),
+        "timestamp": ("'2026-01-01'", "'1582-10-10 12:00:00'"),
+        "date": ("'1969-12-31'", "'9999-12-31'"),
+        "time": ("'12:34:56.789012'", "'00:00:00'"),
+        "bytea": ("'\\x00ff'", "''"),
+        "uuid": ("'123e4567-e89b-12d3-a456-426655440000'",),
+        "boolean": ("true", "false"),
+        "double precision": ("0.1", "'-0'", "1e300", "'NaN'"),
+        "text": ("''", "'a \"b\" ß😀\n'"),
+        "char(5)": ("'ab'",),
+        "bigint": ("9223372036854775807",),
+        "mood": ("'so so'",),
+        "inet": ("'10.0.0.1/8'",),
+        "bit(5)": ("B'00101'",),
+    },
+    Engine.MARIADB: {
+        "decimal(38,10)": ("1.10", "0"),
+        "bigint unsigned": ("18446744073709551615", "0"),
+        "bigint": ("-9223372036854775808",),
+        "timestamp(6)": ("'2026-01-01 00:00:00.5'",),
+        "datetime(6)": ("'1969-12-31 23:59:59.999999'", "'9999-12-31 23:59:59'"),
+        "date": ("'1969-12-31'", "'1582-10-10'"),
+        "time(6)": ("'-12:34:56.000001'", "'838:59:59'"),
+        "varbinary(9)": ("x'00ff'", "''"),
+        "binary(4)": ("x'00ff'",),
+        "bit(5)": ("b'101'",),
+        "boolean": ("true", "false"),
+        "double": ("0.1", "1e300"),
+        "varchar(20)": ("''", "'a \"b\" ß😀'"),
+        "enum('a','b')": ("'b'",),
+        "year": ("2026",),
+    },
+}
+"""Type → values of keys of it, in SQL."""
