@@ -137,7 +137,7 @@ def replica(
         kinds=kinds & source.kinds_of(collection),
         probe=crash_probe(),
         decode=decoder(source.engine, settings.registry_url),
-        compatibility=source.compatibility,
+        compatibility=source.compatibility_of(collection),
         history=SchemaHistory(schemas_table(settings, source, collection, stored)),
     )
 

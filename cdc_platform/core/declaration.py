@@ -136,6 +136,10 @@ class Declaration(BaseModel):
             "field's stops the collection's table unless this is none."
         ),
     ] = Compatibility.NONE
+    collection_compatibility: Annotated[
+        Mapping[_Known, Compatibility],
+        Field(description="The same for single collections, in place of compatibility: {orders: full}."),
+    ] = {}
     lag_seconds: Annotated[
         float,
         Field(

@@ -23,13 +23,21 @@ PUBLIC: Final = "public"
 SYNONYMS: Final[Mapping[str, str]] = {
     "tables": "collections",
     "table_formats": "collection_formats",
+    "table_compatibility": "collection_compatibility",
+    "table_compatibility": "collection_compatibility",
     "partition_tables_by": "partition_collections_by",
 }
 """What people who have tables write → the field."""
 
-_BY_TABLE: Final = ("columns", "keys", "collection_formats", "partition_collections_by")
+_BY_TABLE: Final = (
+    "columns",
+    "keys",
+    "collection_formats",
+    "collection_compatibility",
+    "partition_collections_by",
+)
 _QUOTES: Final = ('"', "'", "`")
-_SUFFIXES: Final = ("_changes", "_deadletters")
+_SUFFIXES: Final = ("_changes", "_deadletters", "_schemas")
 
 
 @dataclass(frozen=True, slots=True, order=True)

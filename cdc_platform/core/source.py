@@ -25,6 +25,7 @@ from cdc_platform.core.naming import TableId, as_declared, at_edges, require_apa
 from cdc_platform.core.partitioning import Folder
 from cdc_platform.core.pattern import carried, is_glob, matches, nearly_matches
 from cdc_platform.core.position import Engine
+from cdc_platform.core.row_schema import Compatibility
 
 __all__ = ["MARKERS", "SIGNALS", "Capture", "Source", "Wire"]
 
@@ -91,7 +92,8 @@ class Source(Declaration):
 
     @model_validator(mode="after")
     def _single_collections_are_captured(self) -> Source:
-        for field in ("partition_collections_by", "collection_formats", "keys"):
+        single = ("partition_collections_by", "collection_formats", "collection_compatibility", "keys")
+        for field in single:
             named = getattr(self, field).keys() - set(self.collections)
             if unknown := sorted(name for name in named if not self.takes(name)):
                 raise ValueError(f"{field} names what is no collection here: {', '.join(unknown)}")
@@ -122,6 +124,10 @@ class Source(Declaration):
         """Columns that a lake table is partitioned by."""
         chosen = self.partition_collections_by.get(collection, self.partition_by)
         return {Kind.CHANGELOG: chosen.changelog, Kind.CURRENT: chosen.current}.get(kind, ())
+
+    def compatibility_of(self, collection: str) -> Compatibility:
+        """Which changes of its schema are taken."""
+        return self.collection_compatibility.get(collection, self.compatibility)
 
     def lake_kinds(self, collection: str) -> tuple[Kind, ...]:
         """``kinds_of`` in their order: the changelog comes first."""
