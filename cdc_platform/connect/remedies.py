@@ -56,6 +56,8 @@ _KNOWN: Final = (
     ("Could not find first log file name in binary log index file", _BINLOG_GONE),
     ("can no longer get changes from replication slot", _LOG_GONE),
     ("can no longer access replication slot", _LOG_GONE),
+    ("cannot read from logical replication slot", _LOG_GONE),
+    ("requested WAL segment", _LOG_GONE),
     (
         "all replication slots are in use",
         "drop a slot that nobody reads (SELECT slot_name FROM pg_replication_slots WHERE NOT active), or "
