@@ -24,7 +24,6 @@ SYNONYMS: Final[Mapping[str, str]] = {
     "tables": "collections",
     "table_formats": "collection_formats",
     "table_compatibility": "collection_compatibility",
-    "table_compatibility": "collection_compatibility",
     "partition_tables_by": "partition_collections_by",
 }
 """What people who have tables write → the field."""
