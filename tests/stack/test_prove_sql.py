@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.columns import KEY, OPERATION
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
@@ -68,6 +68,12 @@ def db(request: pytest.FixtureRequest, registry_url: str) -> Iterator[Database]:
         yield made
 
 
+def in_both(db: Database) -> tuple[str, ...]:
+    """Tables that go into both formats. PyIceberg's statistics hold no years beyond Python's calendar, which
+    PostgreSQL has."""
+    return ("keys",) if db.engine is Engine.POSTGRESQL else ("keys", "types")
+
+
 def edges_of(db: Database) -> dict[str, tuple[str, str]]:
     """Column → its type, and a value in SQL; without those that Debezium does not tell as they are."""
     values = POSTGRESQL if db.engine is Engine.POSTGRESQL else MARIADB
@@ -85,6 +91,7 @@ def lake(
         uri=db.uri.rpartition("/")[0],
         database="shop" if db.engine is Engine.POSTGRESQL else db.space,
         collections=tuple(captured(db, table) for table in TABLES),
+        collection_formats=dict.fromkeys((captured(db, table) for table in in_both(db)), tuple(Format)),
     )
     lake = SqlLake(stack, source, tmp_path_factory.mktemp("lake"))
     lake.deploy()
@@ -233,9 +240,9 @@ def test_values_at_the_edges_of_their_types_arrive_as_they_are(lake: SqlLake, db
         f"INSERT INTO types (id, {names}) VALUES (2, {values})",
         "UPDATE types SET changed = 1 WHERE id = 2",
     )
-    proof = lake.prove(types)
-    assert proof.verdict is Verdict.PASS, proof.text
-    assert proof.counts.source == 2
+    for proof in lake.proofs(types):
+        assert proof.verdict is Verdict.PASS, proof.text
+        assert proof.counts.source == 2
 
 
 def test_keys_of_every_type_are_the_same_on_both_sides(lake: SqlLake, db: Database) -> None:
@@ -246,9 +253,9 @@ def test_keys_of_every_type_are_the_same_on_both_sides(lake: SqlLake, db: Databa
     keys = mark(db, "keys")
     db.run(*(f"INSERT INTO {keys} VALUES ({', '.join(row)}, 1)" for row in (first, *rows)))
     db.run(f"UPDATE {keys} SET v = 2", f"DELETE FROM {keys} WHERE k0 <> {first[0]}")
-    proof = lake.prove(captured(db, "keys"))
-    assert proof.verdict is Verdict.PASS, proof.text
-    assert (proof.counts.source or 0) > 5
+    for proof in lake.proofs(captured(db, "keys")):
+        assert proof.verdict is Verdict.PASS, proof.text
+        assert (proof.counts.source or 0) > 5
 
 
 def mark(db: Database, name: str) -> str:
