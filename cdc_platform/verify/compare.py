@@ -7,7 +7,7 @@ position, so the keys found are those that made the buckets differ.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
@@ -16,6 +16,7 @@ from cdc_platform.core.digest import BUCKETS, BucketDigest
 from cdc_platform.core.offsets import Offsets
 from cdc_platform.verify.as_of import LakeState, Opened, as_of, last_offsets, live_keys, operations
 from cdc_platform.verify.position import SourcePosition
+from cdc_platform.verify.rows import cells
 from cdc_platform.verify.shape import DOCUMENTS, Shape
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import SHOWN_KEYS, Counts, DifferingKey, Kind
@@ -113,8 +114,22 @@ def differing_keys(truth: Truth, found: Comparison) -> Differing:
         wrong |= kinds(source, found.state.digests(buckets))
     shown = sorted(wrong)[:SHOWN_KEYS]
     offsets = last_offsets(found.changelog, frozenset(shown))
-    named = tuple(DifferingKey(key, wrong[key], *offsets.get(key, (None, None))) for key in shown)
-    return Differing(named, len(wrong), len(found.buckets) - len(buckets))
+    columns = _columns(truth, found, frozenset(key for key in shown if wrong[key] is Kind.DIFFERENT))
+    named = [DifferingKey(key, wrong[key], *offsets.get(key, (None, None))) for key in shown]
+    told = tuple(replace(each, columns=columns.get(each.key, ())) for each in named)
+    return Differing(told, len(wrong), len(found.buckets) - len(buckets))
+
+
+def _columns(truth: Truth, found: Comparison, keys: frozenset[str]) -> Mapping[str, tuple[str, ...]]:
+    """In which columns the rows of a table differ. The source is read once more, if it is not too large."""
+    shape = found.ground.shape
+    if not keys or shape.columns is None or (found.counts.source or 0) > LISTED_ROWS:
+        return {}
+    source, lake = truth.cells(found.ground.at, keys), cells(found.state.rows, shape, keys)
+    return {
+        key: tuple(name for name, text in there.items() if text != lake.get(key, {}).get(name, "{}"))
+        for key, there in source.items()
+    }
 
 
 def kinds(expected: Mapping[str, int], lake: Iterable[tuple[str, int]]) -> dict[str, Kind]:

@@ -64,12 +64,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DifferingKey:
-    """``partition`` and ``offset``: the key's last row in the changelog, None if it has none there."""
+    """``partition`` and ``offset``: the key's last row in the changelog, None if it has none there.
+    ``columns``: those of a table in which the row differs, where that was looked for.
+    """
 
     key: str
     kind: Kind
     partition: int | None = None
     offset: int | None = None
+    columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = (
@@ -77,7 +80,8 @@ class DifferingKey:
             if self.offset is None
             else f"last changelog row {self.partition}:{self.offset}"
         )
-        return f"{self.key} {self.kind} ({where})"
+        what = f"{self.kind} in {', '.join(self.columns)}" if self.columns else self.kind
+        return f"{self.key} {what} ({where})"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -183,9 +183,9 @@ def test_what_differs_is_named_and_what_the_source_has_no_more_is_deleted(
     DeltaTable(table.uri).update(predicate="id = 4", updates={"note": "'nobody wrote this'"})
     spoiled = lake.prove(items)
     assert spoiled.verdict is Verdict.FAIL, spoiled.text
-    assert [(each.key, each.kind) for each in spoiled.differing] == [
-        ('{"region":"eu","id":3}', Wrong.EXTRA),
-        ('{"region":"eu","id":4}', Wrong.DIFFERENT),
+    assert [(each.key, each.kind, each.columns) for each in spoiled.differing] == [
+        ('{"region":"eu","id":3}', Wrong.EXTRA, ()),
+        ('{"region":"eu","id":4}', Wrong.DIFFERENT, ("note",)),
     ]
     assert list(reconcile(lake.settings, lake.source, items).rows) == ['{"region":"eu","id":3}']
     db.run("UPDATE items SET note = 'written again' WHERE id = 4")

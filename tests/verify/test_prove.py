@@ -156,6 +156,8 @@ def test_a_difference_says_what_the_source_s_catalog_has_to_add(world: World) ->
     result = world.prove()
     assert result.verdict is Verdict.FAIL
     assert "size was added" in result.text
+    assert [each.columns for each in result.differing] == [("v",)]
+    assert "7 different in v (last changelog row" in result.text
 
 
 def test_markers_may_come_in_another_form_than_json(world: World) -> None:

@@ -126,6 +126,15 @@ class MemoryTruth:
     def mark(self, marker: str) -> None:
         self.on_mark(marker)
 
+    def cells(self, at: ClusterTime, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
+        assert at.seconds <= self.source.second
+        rows = replay(self.source.history[: self.taken])
+        return {
+            str(key): {name: encode({name: value}) for name, value in row.items()}
+            for key, row in rows.items()
+            if str(key) in keys
+        }
+
     def shape(self) -> Shape:
         return self.known
 

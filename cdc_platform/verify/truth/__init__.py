@@ -12,7 +12,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -36,6 +36,11 @@ class Truth(Protocol):
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         """Key text and row digest of every row at that position, or of those in ``buckets``, in any order."""
+        ...
+
+    def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
+        """Of the rows with these keys, each column's canonical text, ``{}`` without a value; of documents
+        nothing."""
         ...
 
     def mark(self, marker: str) -> None:

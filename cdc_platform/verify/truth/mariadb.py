@@ -14,7 +14,7 @@ Invariants
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -132,6 +132,10 @@ class MariaTruth:
         """Every row as a mapping of its columns, in the shape that the lake keeps."""
         held = self._at(at)
         yield from held.catalog.rows.documents(self._read(held))
+
+    def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
+        held = self._at(at)
+        return held.catalog.rows.cells(self._read(held), keys)
 
     def mark(self, marker: str) -> None:
         """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.

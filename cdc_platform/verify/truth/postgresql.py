@@ -14,7 +14,7 @@ as a proof takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -104,6 +104,11 @@ class PostgresTruth:
         held = self._at(at)
         rows = held.catalog.rows(self._key(held.catalog))
         yield from rows.documents(self._read(held, rows))
+
+    def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
+        held = self._at(at)
+        rows = held.catalog.rows(self._key(held.catalog))
+        return rows.cells(self._read(held, rows), keys)
 
     def mark(self, marker: str) -> None:
         """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.

@@ -77,6 +77,15 @@ class Rows:
             if buckets is None or bucket_of(key) in buckets:
                 yield key, row_digest(key, encode(document))
 
+    def cells(self, rows: Iterable[Sequence[Any]], keys: Set[str]) -> dict[str, dict[str, str]]:
+        """Of the rows with these keys, each column's canonical text."""
+        encode = encoder()
+        return {
+            key: {name: encode({name: value}) for name, value in document.items()}
+            for document in self.documents(rows)
+            if (key := key_text({name: document[name] for name in self.key})) in keys
+        }
+
 
 def key_text(key: Mapping[str, Any]) -> str:
     """An object of the key's columns as compact JSON: ``{"id":1,"sku":"a"}``.
