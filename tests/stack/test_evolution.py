@@ -4,6 +4,7 @@ against the source before and after."""
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 
 import polars as pl
@@ -93,7 +94,7 @@ def read_all_again(lake: SqlLake, table: str, rows: int) -> None:
         return lake.changes(table).filter(pl.col(OPERATION) == READ).height
 
     before = read()
-    read_again(lake.source, [table], f"signal-{before}")
+    read_again(lake.source, [table], uuid.uuid4().hex)
     eventually(lambda: read() >= before + rows)
 
 
