@@ -16,7 +16,7 @@ install: ## install the platform and the tools it is developed with into .venv
 hooks: install ## check every commit before it is made (pre-commit)
 	@.venv/bin/pre-commit install
 
-demo: install ## capture a small shop into the lake, prove it, and open the UI (ARGS="--once --seconds 30 --report demo.json")
+demo: install ## capture three small databases into the lake, prove it, and open the UI (ARGS="--once --seconds 30 --report demo.json")
 	@$(RUN) cdc_platform.demo $(ARGS)
 
 test: install ## every test, on real MongoDB, Kafka and Kafka Connect

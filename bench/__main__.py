@@ -172,7 +172,7 @@ def _targets(folder: Path, repetitions: int) -> list[Result]:
 def _lag(folder: Path) -> list[Result]:
     report = folder / "demo.json"
     console.print("the demo runs: 30 s of about 1,000 changes a second")
-    words = ["--once", "--seconds", "30", "--report", str(report)]
+    words = ["--once", "--source", "shop", "--rate", "1000", "--seconds", "30", "--report", str(report)]
     subprocess.run([sys.executable, "-m", "cdc_platform.demo", *words], check=True, timeout=900)
     tables = json.loads(report.read_text())["tables"]
     return [

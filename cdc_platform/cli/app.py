@@ -25,11 +25,11 @@ from cdc_platform.cli import (
     verify,
 )
 
-_HELP = """Change data capture from MongoDB into Delta tables.
+_HELP = """Change data capture from MongoDB, PostgreSQL, MariaDB and MySQL into Delta and Iceberg tables.
 
 \b
 Examples:
-  cdc stack up                   MongoDB, Kafka and Connect on this machine
+  cdc stack up                   databases, Kafka, Connect and a schema registry, here
   cdc connector apply shop       capture the source `shop` into Kafka
   cdc run shop --once            bring its lake tables up to date
   cdc tables shop                see where they stand

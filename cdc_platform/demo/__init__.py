@@ -1,1 +1,1 @@
-"""``make demo``: a small shop is captured into the lake and proven, from nothing, on this machine."""
+"""``make demo``: a small firm's three databases are captured into the lake and proven, from nothing."""

@@ -57,6 +57,7 @@ class DemoLake:
         by_operation = found["cdc/changelog_rows"]
         assert isinstance(by_operation, dict)
         return TableReport(
+            source=self.source.name,
             table=target.table,
             format=target.format.value,
             position=str(found["cdc/position"]),

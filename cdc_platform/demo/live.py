@@ -19,33 +19,35 @@ FULL = 4.0
 class LiveView:
     """Reads nothing but the tables' logs: what it shows is in the lake."""
 
-    def __init__(self, lake: DemoLake, writers: Writers, before: int) -> None:
-        """``before``: rows of the changelogs before the first change."""
-        self._lake = lake
-        self._writers = writers
+    def __init__(self, parts: Sequence[tuple[DemoLake, Writers]], before: int) -> None:
+        """``parts``: one a source. ``before``: rows of the changelogs before the first change."""
+        self._parts = parts
         self._before = before
 
     def table(self) -> Table:
-        rows = [self._row(target) for target in self._lake.source.targets]
-        arrived = max(0, self._lake.rows(Kind.CHANGELOG) - self._before)
-        made = self._writers.made
+        arrived = max(0, sum(lake.rows(Kind.CHANGELOG) for lake, _ in self._parts) - self._before)
+        made = sum(writers.made for _, writers in self._parts)
+        passed = max(writers.passed for _, writers in self._parts)
         table = Table(
             title=f"{made:,} changes made, {arrived:,} in the changelogs, {made - arrived:,} on their way",
-            caption=f"{arrived / max(self._writers.passed, 1):,.0f} changes/s reach the lake; lag p95 of the "
+            caption=f"{arrived / max(passed, 1):,.0f} changes/s reach the lake; lag p95 of the "
             f"last commits, in seconds, a bar a commit (full: {FULL:.0f} s)",
             box=SIMPLE_HEAD,
         )
         for heading in ("table", "changelog", "current", "lag p95", "commits"):
             table.add_column(heading, justify="left" if heading in ("table", "commits") else "right")
-        for cells in rows:
-            table.add_row(*cells)
+        for lake, _ in self._parts:
+            table.add_row(f"[bold]{lake.source.name}[/] ({lake.source.engine.called})")
+            for target in lake.source.targets:
+                table.add_row(*_row(lake, target))
         return table
 
-    def _row(self, target: Target) -> tuple[str, ...]:
-        changes, state = (self._lake.table(target, kind).snapshot()[1] for kind in Kind)
-        lags = self._lake.lags(target)
-        newest = f"{lags[-1]:.2f}" if lags else "-"
-        return target.path, f"{changes:,}", f"{state:,}", newest, _bars(lags)
+
+def _row(lake: DemoLake, target: Target) -> tuple[str, ...]:
+    changes, state = (lake.table(target, kind).snapshot()[1] for kind in Kind)
+    lags = lake.lags(target)
+    newest = f"{lags[-1]:.2f}" if lags else "-"
+    return f"  {target.path}", f"{changes:,}", f"{state:,}", newest, _bars(lags)
 
 
 def _bars(lags: Sequence[float]) -> str:

@@ -1,7 +1,7 @@
-"""The demo's acts: stack, shop, connector, Dagster, writers, proofs.
+"""The demo's acts: stack, databases, connectors, Dagster, writers, proofs.
 
-Invariant: nothing here makes the result better than what a user would get. The lake is written by the run
-that the sensor started, the verdicts are those of the asset checks, the lag is measured from the lake.
+Invariant: nothing here makes the result better than what a user would get. The lake is written by the runs
+that the sensors started, the verdicts are those of the asset checks, the lag is measured from the lake.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,27 +22,34 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from cdc_platform.core.errors import Terminal, Transient
-from cdc_platform.core.model import Kind, Target
+from cdc_platform.core.errors import Transient
+from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
-from cdc_platform.core.source import Source
-from cdc_platform.demo.lake import DemoLake
+from cdc_platform.demo import firm
+from cdc_platform.demo.firm import Member
 from cdc_platform.demo.live import LiveView
+from cdc_platform.demo.proofs import Proofs, Written, told
 from cdc_platform.demo.report import Report
-from cdc_platform.demo.shop import Shop, open_shop
 from cdc_platform.demo.webserver import Webserver
 from cdc_platform.demo.writers import Writers
 from cdc_platform.local import guard
 from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.settings import StackSettings
-from cdc_platform.local.stack import Stack
+from cdc_platform.local.stack import Endpoints, Stack
 from cdc_platform.logs import Journal
-from cdc_platform.platform import deploy_source, load_sources, utc_now
+from cdc_platform.platform import deploy_source, utc_now
 
-SOURCE = "shop"
-JOB = f"verify_{SOURCE}"
 LOOK_EVERY = 2.0
 """Seconds between two lines of progress."""
+
+REDRAW = 0.5
+"""Seconds between two pictures of the live view, at least."""
+
+LOOKING = 4.0
+"""Times as long as looking takes, at least: the machine's time is for what is looked at."""
+
+LONGER = 60.0
+"""Seconds beyond those wished for that people go on at most, until the proofs beside them have ended."""
 
 QUIET = 14.0
 """Seconds without a commit after which the lake is at rest, and recorded: a merge may be 10 s away."""
@@ -52,13 +60,16 @@ PROOF_SECONDS = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the person asked for. ``rate``: changes per second."""
+    """What the person asked for. ``rate``: changes per second, ``documents``: rows to begin with, both of all
+    ``sources`` together.
+    """
 
     seconds: float
     rate: int
     documents: int
     port: int
     seed: int
+    sources: tuple[str, ...] = tuple(firm.DEPARTMENTS)
 
 
 class Play:
@@ -83,7 +94,8 @@ class Play:
         Everything that is started ends with the block, or with this process if that is killed."""
         guard.end_with_parent()
         folder = StackSettings().state_dir.absolute() / "demo"
-        free = StackSettings(mongodb_port=0, kafka_port=0, kafka_controller_port=0, connect_port=0)
+        listeners = ("mongodb", "postgresql", "mariadb", "registry", "kafka", "kafka_controller", "connect")
+        free = StackSettings.model_validate({f"{name}_port": 0 for name in listeners})
         with Stack.attached(folder, free, ephemeral=True) as stack:
             for name in ("lake", "dagster", "state"):
                 shutil.rmtree(folder / name, ignore_errors=True)
@@ -91,23 +103,20 @@ class Play:
 
     def run(self) -> Report:
         """All acts. Raises CdcError for whatever stands in the way."""
-        endpoints = self._stack.up(self._say)
-        os.environ["SHOP_MONGODB_URI"] = endpoints.mongodb_uri
-        settings = Settings(
-            kafka_bootstrap=endpoints.kafka_bootstrap,
-            connect_url=endpoints.connect_url,
-            lake_root=self._folder / "lake",
-            state_dir=self._folder / "state",
-        )
-        source = load_sources()[SOURCE]
-        client, shop = open_shop(source.uri, source.database, self._wishes.seed)
-        with client:
-            self._load(shop)
-            self._say("deploying the connector")
-            deploy_source(settings, source)
-            webserver = self._start_dagster(settings, source)
-            self._await_snapshot(settings, source)
-            return self._write_and_prove(settings, source, shop, webserver)
+        names = self._wishes.sources
+        endpoints = self._stack.up(self._say, firm.services(names))
+        os.environ.update(firm.addresses(names, endpoints))
+        settings = self._settings(endpoints)
+        with firm.opened(names, endpoints, settings, self._wishes.seed) as members:
+            before = sum(self._load(member) for member in members)
+            with ThreadPoolExecutor() as pool:
+                self._say("deploying the connectors")
+                deployed = [pool.submit(deploy_source, settings, each.source) for each in members]
+                proofs = self._start_dagster(settings, members)
+                for each in deployed:
+                    each.result()
+            self._await_snapshots(members, before)
+            return self._write_and_prove(members, before, proofs)
 
     def stay(self) -> None:
         """Until Ctrl-C."""
@@ -125,24 +134,31 @@ class Play:
         else:
             self._console.print(f"[dim]{passed:6.1f} s[/]  {line}", highlight=False, soft_wrap=True)
 
-    def _load(self, shop: Shop) -> None:
-        loaded = Counter[str]()
+    def _settings(self, endpoints: Endpoints) -> Settings:
+        settings = Settings(
+            kafka_bootstrap=endpoints.kafka_bootstrap,
+            connect_url=endpoints.connect_url,
+            lake_root=self._folder / "lake",
+            state_dir=self._folder / "state",
+        )
+        if "registry" not in endpoints.addresses:
+            return settings
+        return settings.model_copy(update={"registry_url": endpoints.registry_url})
 
-        def progress(count: int) -> None:
-            loaded["documents"] += count
-            if loaded["documents"] % 25_000 < count:
-                self._say(f"loaded {loaded['documents']:,} documents")
+    def _load(self, member: Member) -> int:
+        """The number of its rows."""
+        loaded, wanted = Counter[str](), member.of(self._wishes.documents)
+        engine = member.source.engine.called
+        self._say(f"loading {wanted:,} rows of {member.source.name} into {engine}")
+        member.trade.load(wanted, lambda count: loaded.update(rows=count))
+        return loaded.total()
 
-        self._say(f"loading a shop of {self._wishes.documents:,} documents into MongoDB")
-        shop.load(self._wishes.documents, progress)
-
-    def _start_dagster(self, settings: Settings, source: Source) -> Webserver:
+    def _start_dagster(self, settings: Settings, members: Sequence[Member]) -> Proofs:
         home = self._folder / "dagster"
         home.mkdir(parents=True)
         for name in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(Path(__file__).parents[2] / name, home)
-        self._say("starting the Dagster webserver and daemon, with the sensor on")
-        webserver = Webserver(self._url)
+        self._say("starting the Dagster webserver and daemon, with the sensors on")
         self._stack.run(
             "dagster",
             [
@@ -151,113 +167,114 @@ class Play:
             ],
             env={
                 "DAGSTER_HOME": str(home),
-                "SHOP_MONGODB_URI": source.uri,
+                **{firm.DEPARTMENTS[each.source.name].variable: each.source.uri for each in members},
                 **{f"CDC_{name.upper()}": str(value) for name, value in settings.model_dump().items()},
             },
             port=PortClaim("the Dagster UI", "--port", self._wishes.port),
         )
-        self._until(lambda: webserver.job_is_loaded(JOB), 90, "Dagster did not load the definitions")
+        proofs = Proofs(Webserver(self._url), [each.source for each in members])
+        self._until(proofs.are_loaded, 90, "Dagster did not load the definitions")
         self._say(f"Dagster's UI is at {self._url}")
-        return webserver
+        return proofs
 
-    def _await_snapshot(self, settings: Settings, source: Source) -> None:
-        goal, last, lake = self._wishes.documents, -LOOK_EVERY, DemoLake(settings, source)
+    def _await_snapshots(self, members: Sequence[Member], goal: int) -> None:
+        last = -LOOK_EVERY
 
         def complete() -> bool:
             nonlocal last
-            rows = lake.rows(Kind.CHANGELOG)
+            rows = _rows(members)
             if time.monotonic() - last >= LOOK_EVERY:
                 last = time.monotonic()
-                self._say(f"initial snapshot: {rows:,} of {goal:,} rows in the changelog")
+                self._say(f"initial snapshots: {rows:,} of {goal:,} rows in the changelogs")
             return rows >= goal
 
-        self._until(complete, SNAPSHOT_SECONDS, "the initial snapshot did not reach the lake")
+        self._until(complete, SNAPSHOT_SECONDS, "the initial snapshots did not reach the lake")
 
-    def _write_and_prove(
-        self, settings: Settings, source: Source, shop: Shop, webserver: Webserver
-    ) -> Report:
-        since, lake = utc_now(), DemoLake(settings, source)
-        self._say(
-            f"changing the shop: about {self._wishes.rate:,} changes/s for {self._wishes.seconds:.0f} s"
-        )
-        with Writers(shop, self._wishes.rate, self._wishes.seconds) as writers:
-            self._until(lambda: writers.passed > 3, 30, "the writers did not start")
-            self._say("proving the lake against the source while the writers run")
-            proof = webserver.launch(JOB)
-            self._watch(lake, writers)
-            done = writers.result()
+    def _write_and_prove(self, members: Sequence[Member], before: int, proofs: Proofs) -> Report:
+        since, wishes = utc_now(), self._wishes
+        self._say(f"changing the databases: about {wishes.rate:,} changes/s for {wishes.seconds:.0f} s")
+        with ExitStack() as stack:
+            writers = [(each, stack.enter_context(self._writers(each))) for each in members]
+            self._until(lambda: all(each.passed > 3 for _, each in writers), 30, "the writers did not start")
+            self._say("proving the lake against its sources while the writers run")
+            # In a thread: a run's process has to load before Dagster says that it is launched.
+            launched = stack.enter_context(ThreadPoolExecutor(max_workers=1)).submit(proofs.launch)
+            self._watch(writers, before, lambda: self._is_enough(writers, proofs, launched))
+            for _, each in writers:
+                each.stop()
+            written = {member.source.name: Written(each.result(), each.passed) for member, each in writers}
             until = utc_now()
-        during = self._verdicts(webserver, source, proof)
-        self._say(f"{done.total():,} changes made in {writers.passed:.1f} s")
-        self._await_quiet(lake)
+        during = proofs.verdicts(launched.result(), PROOF_SECONDS, self._say)
+        for name, did in written.items():
+            self._say(f"{did.changes.total():,} changes of {name} made in {did.seconds:.1f} s")
+        self._await_quiet(members)
         self._say("proving once more, now that it is quiet")
-        after = self._verdicts(webserver, source, webserver.launch(JOB))
-        # The proof waits for both tables, so every change of the window is in the lake now.
+        after = proofs.verdicts(proofs.launch(), PROOF_SECONDS, self._say)
+        # The proof waits for all tables, so every change of the window is in the lake now.
         window = (since, until + timedelta(milliseconds=1))
-        return Report(
-            tables=tuple(lake.report(target, found, window) for target, found in after.items()),
-            while_writing={target.path: str(found["cdc/verdict"]) for target, found in during.items()},
-            changes=done.total(),
-            changes_per_second=done.total() / writers.passed,
-            seconds=time.monotonic() - self._began,
-        )
+        return told(members, written, during, after, window, time.monotonic() - self._began)
 
-    def _await_quiet(self, lake: DemoLake) -> None:
+    def _writers(self, member: Member) -> Writers:
+        return Writers(member.trade, member.source.engine.called, member.of(self._wishes.rate))
+
+    def _await_quiet(self, members: Sequence[Member]) -> None:
         """Until no table has got a commit for QUIET seconds."""
-        versions: list[int] = []
+        versions: list[list[int]] = []
         since = time.monotonic()
 
         def quiet() -> bool:
             nonlocal versions, since
-            now = lake.versions()
+            now = [each.lake.versions() for each in members]
             if now != versions:
                 versions, since = now, time.monotonic()
             return time.monotonic() - since > QUIET
 
         self._until(quiet, PROOF_SECONDS, "the lake did not come to rest")
 
-    def _verdicts(
-        self, webserver: Webserver, source: Source, run_id: str
-    ) -> dict[Target, Mapping[str, object]]:
-        """Metadata of each content check, as this run left it."""
-        status = webserver.wait(run_id, PROOF_SECONDS)
-        found: dict[Target, Mapping[str, object]] = {}
-        for target in source.targets:
-            check = webserver.check([target.format, source.name, target.table], "content")
-            if check is None or check.run_id != run_id or "cdc/verdict" not in check.metadata:
-                raise Terminal(
-                    f"the proof of {target} gave no verdict (its run ended as {status})",
-                    where=f"{self._url}/runs/{run_id}",
-                    remedy="look at the run in the Dagster UI",
-                )
-            found[target] = check.metadata
-            self._say(str(check.metadata["cdc/reason"]))
-        return found
+    def _is_enough(
+        self, writers: Sequence[tuple[Member, Writers]], proofs: Proofs, launched: Future[dict[str, str]]
+    ) -> bool:
+        """The time is over, and so are the proofs: what they say of the lake was said while people wrote."""
+        if any(not each.running for _, each in writers):  # it failed, and says so itself
+            return True
+        passed = min(each.passed for _, each in writers)
+        if launched.done() and proofs.are_over(launched.result()):
+            return passed >= self._wishes.seconds
+        return passed >= self._wishes.seconds + LONGER
 
-    def _watch(self, lake: DemoLake, writers: Writers) -> None:
-        """Until the writers are done: a table that moves on a terminal, otherwise a line now and then."""
+    def _watch(
+        self, writers: Sequence[tuple[Member, Writers]], before: int, enough: Callable[[], bool]
+    ) -> None:
+        """Until it is enough: a table that moves on a terminal, otherwise a line now and then."""
         if self._journal or not self._console.is_terminal:
-            while writers.running:
-                self._say(self._progress(lake, writers))
+            while not enough():
+                made = sum(each.made for _, each in writers)
+                rows = max(0, _rows([member for member, _ in writers]) - before)
+                self._say(f"{made:,} changes made, {rows:,} in the changelogs")
                 time.sleep(LOOK_EVERY)
             return
-        view = LiveView(lake, writers, self._wishes.documents)
+        view = LiveView([(member.lake, each) for member, each in writers], before)
         with Live(view.table(), console=self._console, auto_refresh=False) as live:
-            while writers.running:
+            while not enough():
+                began = time.monotonic()
                 live.update(view.table(), refresh=True)
-                time.sleep(0.5)
-
-    def _progress(self, lake: DemoLake, writers: Writers) -> str:
-        rows = lake.rows(Kind.CHANGELOG) - self._wishes.documents
-        return f"{writers.made:,} changes made, {max(0, rows):,} in the changelogs"
+                time.sleep(max(REDRAW, LOOKING * (time.monotonic() - began)))
 
     def _until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
+        while True:
+            began = time.monotonic()
+            if condition():
+                return
+            if began > deadline:
                 raise Transient(
                     f"{what} in {seconds:.0f} s",
                     where=str(self._stack.paths.logs),
-                    remedy="the logs of MongoDB, Kafka, Connect and Dagster are there",
+                    remedy="the logs of the databases, Kafka, Connect and Dagster are there",
                 )
-            time.sleep(0.2)
+            time.sleep(max(0.2, LOOKING * (time.monotonic() - began)))
+
+
+def _rows(members: Sequence[Member]) -> int:
+    """Of all changelogs, as far as every format has them."""
+    return sum(each.lake.rows(Kind.CHANGELOG) for each in members)

@@ -17,11 +17,11 @@ STYLES = {"pass": "bold green", "fail": "bold red", "unknown": "bold yellow"}
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """One source table in one format. ``position``: the cluster time it was proven at. ``changelog_rows``: by
-    operation. Lags in seconds, None if
-    unmeasured.
+    """One source table in one format. ``position``: of the source, that it was proven at.
+    ``changelog_rows``: by operation. Lags in seconds, None if unmeasured.
     """
 
+    source: str
     table: str
     format: str
     position: str
@@ -36,11 +36,34 @@ class TableReport:
     verdict: str
     reason: str
 
+    @property
+    def name(self) -> str:
+        """As keys of the report have it."""
+        return f"{self.source}/{self.table}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.format}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """``changes``: made while the writers ran, by operation; rolled back ones are none. ``lag_p95_s``: of
+    its slowest table.
+    """
+
+    source: str
+    engine: str
+    changes: dict[str, int]
+    changes_per_second: float
+    lag_p95_s: float | None
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``while_writing``: verdicts of the proof that ran while the writers did."""
+    """``while_writing``: verdicts of the proof that ran while the writers did, by a table's path."""
 
+    sources: tuple[SourceReport, ...]
     tables: tuple[TableReport, ...]
     while_writing: dict[str, str]
     changes: int
@@ -54,10 +77,10 @@ class Report:
 
     @property
     def alike(self) -> dict[str, bool]:
-        """Per table whether its formats hold the same at one cluster time."""
+        """Per table whether its formats hold the same at one position of the source."""
         found: dict[str, set[tuple[str, str]]] = {}
         for each in self.tables:
-            found.setdefault(each.table, set()).add((each.position, each.lake_digest))
+            found.setdefault(each.name, set()).add((each.position, each.lake_digest))
         return {table: len(states) == 1 for table, states in found.items()}
 
     @property
@@ -75,33 +98,40 @@ class Report:
 
     def render(self) -> Table:
         table = Table(
-            title="The lake against the source, at a cluster time",
+            title="The lake against its sources, each at a position of its own",
             caption="lag: seconds from the source's commit to the changelog's, p95"
             + (f"\n{self.closing}" if self.closing else ""),
             box=SIMPLE_HEAD,
             padding=(0, 1),
             collapse_padding=True,
             pad_edge=False,
+            show_edge=False,
         )
-        table.add_column("lake table", no_wrap=True)
+        table.add_column("\nlake table", no_wrap=True)
         for heading in ("source\nrows", "current\nrows", "\nchanges"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("\ndigest", no_wrap=True)
         table.add_column("\nlag", justify="right", no_wrap=True)
         table.add_column("while\nwriting", no_wrap=True)
-        table.add_column("\nverdict", no_wrap=True)
-        for row in self.tables:
-            table.add_row(
-                f"{row.format}/{row.table}",
-                f"{row.source_rows:,}",
-                f"{row.current_rows:,}",
-                f"{sum(row.changelog_rows.values()):,}",
-                _digests(row),
-                _seconds(row.lag_p95_s),
-                _styled(self.while_writing.get(f"{row.format}/{row.table}", "")),
-                _styled(row.verdict),
-            )
+        table.add_column("at\nrest", no_wrap=True)
+        for source in self.sources:
+            table.add_row(f"[bold]{source.source}[/] ({source.engine})")
+            for row in self.tables:
+                if row.source == source.source:
+                    table.add_row(*self._cells(row))
         return table
+
+    def _cells(self, row: TableReport) -> tuple[str, ...]:
+        return (
+            f"{row.format}/{row.table}",
+            f"{row.source_rows:,}",
+            f"{row.current_rows:,}",
+            f"{sum(row.changelog_rows.values()):,}",
+            _digests(row),
+            _seconds(row.lag_p95_s),
+            _styled(self.while_writing.get(row.path, "")),
+            _styled(row.verdict),
+        )
 
 
 def lag_fields(lag: Lag | None) -> tuple[float | None, float | None, float | None]:
@@ -114,8 +144,8 @@ def _styled(verdict: str) -> str:
 
 def _digests(row: TableReport) -> str:
     if row.source_digest == row.lake_digest:
-        return f"= {row.lake_digest[:8]}"
-    return f"  {row.source_digest[:8]}\n≠ {row.lake_digest[:8]}"
+        return f"= {row.lake_digest[:6]}"
+    return f"  {row.source_digest[:6]}\n≠ {row.lake_digest[:6]}"
 
 
 def _seconds(value: float | None) -> str:

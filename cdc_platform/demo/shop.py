@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import string
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -16,15 +16,15 @@ from bson import Decimal128, ObjectId
 from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
 from pymongo.database import Database
 
+from cdc_platform.demo.trade import DELETED, INSERTED, UPDATED, keep_pace
+
 Document = dict[str, Any]
 Write = InsertOne[Document] | UpdateOne | DeleteOne
 
+DATABASE = "shop"
 CITIES = ("Aarhus", "Bergen", "Chur", "Düsseldorf", "Évora", "Ferrara", "Göteborg", "Łódź")
 SHARES = {"orders": 0.6, "customers": 0.3, "products": 0.1}
 """How documents and changes spread over the collections."""
-
-BURST = 200
-"""Most changes in one bulk write: writers that fell behind do not make up for it at once."""
 
 TICK = 0.02
 """Seconds between two bulk writes."""
@@ -32,7 +32,7 @@ TICK = 0.02
 
 @dataclass(slots=True)
 class Shop:
-    """``rng``: the only source of chance, so that a seed gives the same documents."""
+    """A ``Trade``. ``rng``: the only source of chance, so that a seed gives the same documents."""
 
     database: Database[Document]
     rng: random.Random
@@ -40,7 +40,6 @@ class Shop:
     made: Counter[str] = field(default_factory=Counter)
 
     def load(self, documents: int, progress: Callable[[int], None]) -> None:
-        """Insert that many documents, in batches."""
         for name, share in SHARES.items():
             left = int(documents * share)
             while left:
@@ -50,13 +49,7 @@ class Shop:
                 progress(len(batch))
 
     def change(self, rate: int, seconds: float, stop: Event, done: Counter[str]) -> None:
-        """About ``rate`` changes per second for that long, counted by operation in ``done``."""
-        began = time.monotonic()
-        while (passed := time.monotonic() - began) < seconds and not stop.is_set():
-            due = min(BURST, int(passed * rate) - done.total())
-            if due > 0:
-                self._write(due, done)
-            stop.wait(TICK)
+        keep_pace(rate, seconds, stop, done, TICK, lambda due: self._write(due, done))
 
     def _write(self, count: int, done: Counter[str]) -> None:
         names = self.rng.choices(list(SHARES), weights=list(SHARES.values()), k=count)
@@ -69,13 +62,13 @@ class Shop:
         ids = self.ids[name]
         choice = self.rng.random()
         if choice < 0.35 or not ids:
-            done["inserted"] += 1
+            done[INSERTED] += 1
             return InsertOne(self._new(name))
         at = self.rng.randrange(len(ids))
         if choice < 0.8:
-            done["updated"] += 1
+            done[UPDATED] += 1
             return UpdateOne({"_id": ids[at]}, self._update(name))
-        done["deleted"] += 1
+        done[DELETED] += 1
         ids[at], ids[-1] = ids[-1], ids[at]
         return DeleteOne({"_id": ids.pop()})
 
@@ -154,6 +147,9 @@ class Shop:
         return "".join(self.rng.choices(string.ascii_lowercase, k=length))
 
 
-def open_shop(uri: str, database: str, seed: int) -> tuple[MongoClient[Document], Shop]:
+@contextmanager
+def open_shop(uri: str, seed: int) -> Iterator[Shop]:
+    """``uri``: of a server."""
     client: MongoClient[Document] = MongoClient(uri, serverSelectionTimeoutMS=10_000)
-    return client, Shop(client[database], random.Random(seed))
+    with client:
+        yield Shop(client[DATABASE], random.Random(seed))

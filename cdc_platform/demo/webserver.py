@@ -45,6 +45,9 @@ query Check($key: AssetKeyInput!, $name: String!) {
     }
   }
 }"""
+PATIENCE = 120.0
+"""Seconds for one answer: beside all else that runs on a small machine it may take long to plan a run."""
+
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -62,17 +65,17 @@ class Webserver:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, timeout=30)
+        self._client = httpx.Client(base_url=url, timeout=PATIENCE)
 
-    def job_is_loaded(self, job: str) -> bool:
-        """True once the code location is loaded and has the job. Raises Terminal if it does not load."""
+    def jobs(self) -> set[str]:
+        """All jobs; none until the code location is loaded. Raises Terminal if it does not load."""
         try:
             found = self._ask(_LOCATIONS)["repositoriesOrError"]
-        except httpx.TransportError:
-            return False
+        except Transient:
+            return set()
         if found["__typename"] == "PythonError":
             raise Terminal(f"the definitions do not load: {found['message']}", where=self.url)
-        return any(job == each["name"] for node in found["nodes"] for each in node["pipelines"])
+        return {each["name"] for node in found["nodes"] for each in node["pipelines"]}
 
     def launch(self, job: str) -> str:
         """Start a run of a job; returns the run's id."""
@@ -88,12 +91,14 @@ class Webserver:
             raise Terminal(f"Dagster did not start {job}: {launched}", where=self.url)
         return str(launched["run"]["runId"])
 
+    def has_ended(self, run_id: str) -> bool:
+        return self._status(run_id) in _ENDED
+
     def wait(self, run_id: str, seconds: float) -> str:
         """The run's final status. Raises Transient if it does not end in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            status = str(self._ask(_STATUS, id=run_id)["runOrError"].get("status"))
-            if status in _ENDED:
+            if (status := self._status(run_id)) in _ENDED:
                 return status
             time.sleep(0.5)
         raise Transient(
@@ -115,9 +120,20 @@ class Webserver:
             {entry["label"]: _value(entry) for entry in entries},
         )
 
+    def _status(self, run_id: str) -> str:
+        """Empty while it is not known."""
+        try:
+            return str(self._ask(_STATUS, id=run_id)["runOrError"].get("status"))
+        except Transient:
+            return ""
+
     def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        answer = self._client.post("/graphql", json={"query": query, "variables": variables})
-        answer.raise_for_status()
+        """Raises Transient if there is no answer: it may not be up yet, or have too much to do."""
+        try:
+            answer = self._client.post("/graphql", json={"query": query, "variables": variables})
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Transient(f"Dagster's webserver did not answer: {error}", where=self.url) from error
         body = answer.json()
         if body.get("errors"):
             raise Terminal(f"Dagster refused a query: {body['errors'][0]['message']}", where=self.url)

@@ -15,8 +15,8 @@ from cdc_platform.logs import LogSettings
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 KINDS = (Settings, StackSettings, LogSettings)
-BESIDES = {"CDC_DEBUG", "SHOP_MONGODB_URI"}
-"""Read elsewhere: by the command's frame, and by a declared source."""
+BESIDES = {"CDC_DEBUG", "SHOP_MONGODB_URI", "BILLING_POSTGRESQL_URI", "STOCK_MARIADB_URI"}
+"""Read elsewhere: by the command's frame, and by the declared sources."""
 
 
 def shown() -> dict[str, str]:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,13 @@ from tests.stack.lake import Lake
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
+
+TABLES = (
+    *("shop/orders", "shop/customers", "shop/products"),
+    *("billing/invoices", "billing/invoice_lines"),
+    *("stock/items", "stock/movements"),
+)
+"""Of the demo."""
 
 
 @pytest.fixture
@@ -186,17 +194,17 @@ def test_the_demo_proves_every_table_over_several_runs_that_relieve_one_another(
     report = tmp_path / "demo.json"
     former = Holds(tmp_path / "state" / "demo" / "state" / "holds" / "shop")
     former.hold("orders", "its collection was made again since the last demo", datetime.now(UTC))
-    arguments = ["--once", "--seconds", "25", "--documents", "5000", "--rate", "300"]
+    arguments = ["--once", "--seconds", "25", "--documents", "6000", "--rate", "300"]
     playing = demo(
-        tmp_path, *arguments, "--report", str(report), "--port", str(free_port), CDC_RUN_SECONDS="12"
+        tmp_path, *arguments, "--report", str(report), "--port", str(free_port), CDC_RUN_SECONDS="20"
     )
     output, _ = playing.communicate(timeout=280)
     assert playing.returncode == 0, output
     found = json.loads(report.read_text())
-    assert [(table["table"], table["format"]) for table in found["tables"]] == [
-        (name, stored) for name in ("orders", "customers", "products") for stored in ("delta", "iceberg")
+    assert [(f"{table['source']}/{table['table']}", table["format"]) for table in found["tables"]] == [
+        (name, stored) for name in TABLES for stored in ("delta", "iceberg")
     ]
-    assert found["alike"] == {"orders": True, "customers": True, "products": True}
+    assert found["alike"] == dict.fromkeys(TABLES, True)
     for table in found["tables"]:
         assert table["verdict"] == "pass", table
         assert table["source_digest"] == table["lake_digest"]
@@ -204,12 +212,27 @@ def test_the_demo_proves_every_table_over_several_runs_that_relieve_one_another(
         rows = table["changelog_rows"]
         assert rows["r"] + rows["c"] - rows["d"] == table["source_rows"]
         assert 0 <= table["lag_p50_s"] <= table["lag_p95_s"]
+    assert len(found["while_writing"]) == len(found["tables"])
     assert set(found["while_writing"].values()) == {"pass"}
+    assert_every_change_that_was_committed_arrived_and_no_other(found)
     assert not left_behind(tmp_path)
 
 
+def assert_every_change_that_was_committed_arrived_and_no_other(found: dict[str, Any]) -> None:
+    for source in found["sources"]:
+        for stored in ("delta", "iceberg"):
+            arrived = Counter[str]()
+            for table in found["tables"]:
+                if (table["source"], table["format"]) == (source["source"], stored):
+                    arrived.update(table["changelog_rows"])
+            made = source["changes"]
+            assert {"c": made["inserted"], "u": made["updated"], "d": made["deleted"]} == {
+                operation: arrived[operation] for operation in "cud"
+            }, (source, stored)
+
+
 def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path, free_port: int) -> None:
-    playing = demo(tmp_path, "--documents", "200", "--port", str(free_port))
+    playing = demo(tmp_path, "--source", "shop", "--documents", "200", "--port", str(free_port))
     assert playing.stdout is not None
     for line in playing.stdout:
         if "initial snapshot" in line:
@@ -222,7 +245,7 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path, free_port: int) 
 
 
 def test_a_taken_port_is_one_clear_message(tmp_path: Path, taken_port: int) -> None:
-    playing = demo(tmp_path, "--once", "--documents", "100", "--port", str(taken_port))
+    playing = demo(tmp_path, "--once", "--source", "shop", "--documents", "100", "--port", str(taken_port))
     output, _ = playing.communicate(timeout=120)
     assert playing.returncode == 1
     assert str(taken_port) in output
