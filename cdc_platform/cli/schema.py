@@ -81,6 +81,34 @@ def accept(
     out.show({"accepted": taken}, f"accepted; {table} goes on with the next run")
 
 
+@app.command()
+def prune(ctx: typer.Context, source: InSource = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove versions of schemas from the registry that no record needs any more.
+
+    What Kafka retains and what dead letters hold is read for that; the newest version of each subject stays.
+
+    Example: cdc schema prune --source billing
+    """
+    from dataclasses import asdict
+
+    from cdc_platform.cli.output import Output
+    from cdc_platform.cli.sources import only
+    from cdc_platform.core.settings import Settings
+    from cdc_platform.pruning import old_versions
+    from cdc_platform.pruning import prune as remove
+
+    settings, out = Settings(), Output(as_json=as_json)
+    found = old_versions(settings, only(ctx.obj, source), out.say)
+    if found:
+        for each in found:
+            out.say(f"{each.subject}, version {each.version}: schema {each.schema_id}, which no record needs")
+        if not yes and not as_json:
+            typer.confirm("Remove them from the registry?", abort=True)
+        remove(settings, found)
+    text = f"removed {len(found)} versions" if found else "every version is needed"
+    out.show({"removed": [asdict(each) for each in found]}, text)
+
+
 def _replicas(ctx: typer.Context, source: str | None, table: str) -> list[Replica]:
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.core.settings import Settings

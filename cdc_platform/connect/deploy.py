@@ -11,6 +11,7 @@ from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import Services, connector_config
 from cdc_platform.connect.config.tables import newly_included
 from cdc_platform.connect.prepare import prepare
+from cdc_platform.connect.prepare.defaults import require_nulls_kept
 from cdc_platform.connect.signals import read_again, readable
 from cdc_platform.connect.slots import drop_slot
 from cdc_platform.connect.status import ConnectorStatus, Progress
@@ -37,6 +38,8 @@ def deploy(
     Terminal for what a person has to correct, Transient if a component does not answer in time.
     """
     prepare(source)
+    if source.engine is not Engine.MONGODB:
+        require_nulls_kept(source, services or Services())
     client.wait_ready(deadline)
     before = client.find(source.connector)
     had = client.config(source.connector) if before is not None else {}

@@ -145,8 +145,9 @@ def test_every_wire_format_has_its_converter_for_keys_and_values(engine: str) ->
         return sides[0]
 
     json = "org.apache.kafka.connect.json.JsonConverter"
-    assert converter("json") == {".converter": json, ".converter.schemas.enable": "false"}
-    assert converter("json_with_schema") == {".converter": json, ".converter.schemas.enable": "true"}
+    kept = {".converter.replace.null.with.default": "false"}
+    assert converter("json") == {".converter": json, ".converter.schemas.enable": "false"} | kept
+    assert converter("json_with_schema") == {".converter": json, ".converter.schemas.enable": "true"} | kept
     apicurio = converter("avro", registry_url="http://registry:8080/apis/ccompat/v7")
     assert apicurio[".converter"] == "io.apicurio.registry.utils.converter.AvroConverter"
     assert apicurio[".converter.apicurio.registry.url"] == "http://registry:8080/apis/registry/v2"
@@ -155,6 +156,7 @@ def test_every_wire_format_has_its_converter_for_keys_and_values(engine: str) ->
         ".converter": "io.confluent.connect.avro.AvroConverter",
         ".converter.schema.registry.url": "http://registry:8081",
         ".converter.auto.register.schemas": "true",
+        ".converter.ignore.default.for.nullables": "true",
     }
 
 

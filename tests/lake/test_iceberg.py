@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from cdc_platform.core.columns import UPDATE
+from cdc_platform.core.columns import KEY, UPDATE
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.core.ports import LakeTable
@@ -77,3 +77,17 @@ def test_a_table_declares_its_order_and_its_files_are_in_it(
         assert file.sort_order_id == stored.sort_order().order_id
         rows = pl.read_parquet(file.file_path.removeprefix("file://")).select(columns).rows()
         assert rows == sorted(rows)
+
+
+def test_times_beyond_pythons_are_written_kept_and_compacted(catalog: SqlCatalog) -> None:
+    table = IcebergLakeTable(lambda: catalog, ("shop", "old"), Kind.CURRENT)
+    old = pl.Series("born", [-(10**6), 10**7, None, 0], dtype=pl.Int32).cast(pl.Date)
+    at = pl.Series("at", [-(10**17), 10**18, None, 0], dtype=pl.Int64).cast(pl.Datetime("us"))
+    for n in range(2):
+        handle = table.open(STREAM)
+        rows = fitted(handle, [row(0, 4 * n + each, f"k{each}") for each in range(4)])
+        table.merge(handle, rows.with_columns(old, at), {0: Range(4 * n, 4 * n + 4)}, {})
+    compact(catalog, ("shop", "old"))
+    found = table.read(table.open(STREAM)).sort(KEY).collect()
+    assert found["born"].to_physical().to_list() == old.to_physical().to_list()
+    assert found["at"].to_physical().to_list() == at.to_physical().to_list()

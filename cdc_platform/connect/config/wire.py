@@ -18,6 +18,9 @@ _JSON: Final = "org.apache.kafka.connect.json.JsonConverter"
 _APICURIO: Final = "io.apicurio.registry.utils.converter.AvroConverter"
 _CONFLUENT: Final = "io.confluent.connect.avro.AvroConverter"
 
+_NULLS: Final = {".replace.null.with.default": "false"}
+"""A null is a null, also where the column has a default."""
+
 _COMPATIBLE: Final = "/apis/ccompat/"
 _NATIVE: Final = "/apis/registry/v2"
 
@@ -52,15 +55,16 @@ def _converter(wire: Wire, services: Services) -> dict[str, str]:
     """The end of a setting's name → its value."""
     match wire:
         case Wire.JSON:
-            return {"": _JSON, ".schemas.enable": "false"}
+            return {"": _JSON, ".schemas.enable": "false", **_NULLS}
         case Wire.JSON_WITH_SCHEMA:
-            return {"": _JSON, ".schemas.enable": "true"}
+            return {"": _JSON, ".schemas.enable": "true", **_NULLS}
         case Wire.AVRO:
             if services.avro_converter == "confluent":
                 return {
                     "": _CONFLUENT,
                     ".schema.registry.url": services.registry_url,
                     ".auto.register.schemas": "true",
+                    ".ignore.default.for.nullables": "true",
                 }
             return {"": _APICURIO, **_apicurio(services.registry_url)}
     assert_never(wire)

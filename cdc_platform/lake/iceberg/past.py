@@ -13,6 +13,7 @@ Invariants
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,3 +81,18 @@ def forgotten(metadata: TableMetadata, remembered: int) -> tuple[int, ...]:
     kept = named.union(last.values())
     old = tuple(each.snapshot_id for each in aged if each.snapshot_id not in kept)
     return old if len(old) >= remembered else ()
+
+
+def without_past(table: Table) -> Table:
+    """The table with its newest snapshot alone, and those that have names.
+
+    pyiceberg 0.12 copies the metadata some twenty times for a commit, with all snapshots in it. The catalog
+    puts the commit on top of its own metadata, which has them all.
+    """
+    metadata = table.metadata
+    needed = {ref.snapshot_id for ref in metadata.refs.values()}
+    snapshots = [each for each in metadata.snapshots if each.snapshot_id in needed]
+    less = {"snapshots": snapshots, "snapshot_log": []}
+    moving = copy.copy(table)
+    moving.metadata = metadata.model_copy(update=less)
+    return moving

@@ -13,7 +13,6 @@ Invariants (measured on pyiceberg 0.12; the contract suite pins them)
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,11 +39,12 @@ from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
 from cdc_platform.core.position import Engine, made_with
+from cdc_platform.lake.iceberg.bounds import without_bounds
 from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
 from cdc_platform.lake.iceberg.order import declared
-from cdc_platform.lake.iceberg.past import REMEMBERED, forgetting
+from cdc_platform.lake.iceberg.past import REMEMBERED, forgetting, without_past
 from cdc_platform.lake.iceberg.properties import (
     OFFSETS,
     PARTITIONS,
@@ -186,7 +186,7 @@ class IcebergLakeTable:
                 raise
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
-        columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), _without_past(table)
+        columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), without_past(table)
         return Handle(
             _version(table),
             columns,
@@ -229,6 +229,8 @@ class IcebergLakeTable:
             if rows.schema != handle.logical:
                 with transaction.update_schema() as columns:
                     columns.union_by_name(documented(arrow.schema))
+            if told := without_bounds(arrow, transaction.table_metadata.properties):
+                transaction.set_properties(told)
             yield transaction, arrow, {**info, **moved}
             transaction.set_properties(moved)
 
@@ -253,21 +255,6 @@ class _Opened:
     @property
     def used(self) -> bool:
         return self.table.metadata is not self.opened_at
-
-
-def _without_past(table: Table) -> Table:
-    """The table with its newest snapshot alone, and those that have names.
-
-    pyiceberg 0.12 copies the metadata some twenty times for a commit, with all snapshots in it. The catalog
-    puts the commit on top of its own metadata, which has them all.
-    """
-    metadata = table.metadata
-    needed = {ref.snapshot_id for ref in metadata.refs.values()}
-    snapshots = [each for each in metadata.snapshots if each.snapshot_id in needed]
-    less = {"snapshots": snapshots, "snapshot_log": []}
-    moving = copy.copy(table)
-    moving.metadata = metadata.model_copy(update=less)
-    return moving
 
 
 def _write(
