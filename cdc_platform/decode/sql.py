@@ -352,4 +352,6 @@ def _assembled(whole: pl.DataFrame, records: Records, bad: list[Refusal]) -> Row
     unsent = whole.select(pl.col(each).alias(each.removeprefix(f"{_ROW} unsent ")) for each in marks)
     told = frame.select(PLACE).hstack(unsent.fill_null(value=False)) if marks else frame.clear().select(PLACE)
     told = told.filter(pl.any_horizontal(pl.exclude(PLACE))) if marks else told
-    return Rows(frame, repairs, sorted(bad, key=lambda refusal: refusal.row), unsent=told)
+    # A record may be refused for its key and for its value: one reason is enough.
+    first = {refusal.row: refusal for refusal in reversed(bad)}
+    return Rows(frame, repairs, [first[row] for row in sorted(first)], unsent=told)

@@ -66,6 +66,8 @@ EXAMPLES: Final = (
 _HEAD: Final = """\
 # Types
 
+Of MongoDB. [Types of tables](types-of-tables.md) has those of PostgreSQL and MariaDB.
+
 What becomes of each BSON type in the lake. Made by `python -m cdc_platform.decode.types`, which decodes each
 example.
 

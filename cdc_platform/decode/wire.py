@@ -9,7 +9,7 @@ is what Avro has when this module is done with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -175,6 +175,12 @@ def _read_payloads(values: pl.Series, schema: _Schema) -> pl.DataFrame | str:
         return "it is not one JSON object"
     columns = [_as_avro(frame[each.name], each.shape) for each in schema.shape.fields]
     return pl.DataFrame(columns)
+
+
+def as_sent(payloads: Sequence[bytes], name: str, shape: Shape) -> pl.Series:
+    """One field of JSON payloads, as Avro would have it."""
+    frame = pl.read_ndjson(b"\n".join(payloads), schema={name: _written(shape)})
+    return _as_avro(frame[name], shape)
 
 
 def _written(shape: Shape) -> pl.DataType:
