@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,12 @@ import pytest
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.model import Format
 from cdc_platform.core.position import Engine
-from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
 from cdc_platform.verify.verdict import Result, Verdict
 from tests.stack.conftest import Declare, Mongo
-from tests.stack.databases import Database, database
+from tests.stack.databases import database
 from tests.stack.lake import Lake
-from tests.stack.test_prove_sql import SqlLake, captured, drop_slot
+from tests.stack.sql_lake import captured, sql_lake
 
 pytestmark = pytest.mark.stack
 
@@ -44,33 +41,17 @@ def test_every_database_is_in_both_formats_as_it_is(
     collection.delete_many({"_id": {"$gte": ROWS - GONE}})
     alike(documents.proofs("orders"))
     for engine, uri in ((Engine.POSTGRESQL, postgresql_uri), (Engine.MARIADB, mariadb_uri)):
-        with database(engine, uri) as db, tables(stack, connect, db, tmp_path) as lake:
+        with database(engine, uri) as db:
+            db.run("CREATE TABLE orders (id int PRIMARY KEY, v bigint, t varchar(9))")
             values = ", ".join(f"({n}, {n}, 'ß😀')" for n in range(ROWS))
-            db.run(
-                f"INSERT INTO orders VALUES {values}",
-                f"UPDATE orders SET v = -1 WHERE id < {CHANGED}",
-                f"DELETE FROM orders WHERE id >= {ROWS - GONE}",
-            )
-            alike(lake.proofs(captured(db, "orders")))
-
-
-@contextmanager
-def tables(stack: Stack, connect: ConnectClient, db: Database, root: Path) -> Iterator[SqlLake]:
-    db.run("CREATE TABLE orders (id int PRIMARY KEY, v bigint, t varchar(9))")
-    source = Source(
-        name=db.space,
-        engine=db.engine,
-        uri=db.uri.rpartition("/")[0],
-        database="shop" if db.engine is Engine.POSTGRESQL else db.space,
-        collections=(captured(db, "orders"),),
-        formats=BOTH,
-    )
-    lake = SqlLake(stack, source, root)  # one lake, in which each source has its own folder
-    lake.deploy()
-    yield lake
-    connect.delete(source.connector)
-    if db.engine is Engine.POSTGRESQL:
-        drop_slot(db, source.slot)
+            # One lake, in which each source has its own folder.
+            with sql_lake(stack, connect, db, tmp_path, ["orders"], formats=BOTH) as lake:
+                db.run(
+                    f"INSERT INTO orders VALUES {values}",
+                    f"UPDATE orders SET v = -1 WHERE id < {CHANGED}",
+                    f"DELETE FROM orders WHERE id >= {ROWS - GONE}",
+                )
+                alike(lake.proofs(captured(db, "orders")))
 
 
 def alike(proofs: list[Result]) -> None:

@@ -17,7 +17,6 @@ from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.position import Engine
 from cdc_platform.core.row_schema import Compatibility
-from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
 from cdc_platform.platform import lake_table, replicas, utc_now
@@ -26,7 +25,7 @@ from cdc_platform.replicate.schema_history import read_history
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import eventually
 from tests.stack.databases import Database, database
-from tests.stack.test_prove_sql import SqlLake, captured, drop_slot
+from tests.stack.sql_lake import SqlLake, captured, sql_lake
 
 pytestmark = pytest.mark.stack
 
@@ -47,21 +46,10 @@ def db(request: pytest.FixtureRequest, registry_url: str) -> Iterator[Database]:
 def lake(
     stack: Stack, connect: ConnectClient, db: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SqlLake]:
-    source = Source(
-        name=db.space,
-        engine=db.engine,
-        uri=db.uri.rpartition("/")[0],
-        database="shop" if db.engine is Engine.POSTGRESQL else db.space,
-        collections=tuple(captured(db, table) for table in TABLES),
-        formats=BOTH,
-        collection_compatibility={captured(db, "retyped"): Compatibility.BACKWARD},
-    )
-    lake = SqlLake(stack, source, tmp_path_factory.mktemp("lake"))
-    lake.deploy()
-    yield lake
-    connect.delete(source.connector)
-    if db.engine is Engine.POSTGRESQL:
-        drop_slot(db, source.slot)
+    refusing = {captured(db, "retyped"): Compatibility.BACKWARD}
+    root = tmp_path_factory.mktemp("lake")
+    with sql_lake(stack, connect, db, root, TABLES, formats=BOTH, collection_compatibility=refusing) as lake:
+        yield lake
 
 
 def rows(table: str, number: int) -> str:

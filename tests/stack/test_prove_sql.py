@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -26,7 +25,7 @@ from cdc_platform.verify.verdict import Kind as Wrong
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import eventually
 from tests.stack.databases import Database, database
-from tests.stack.lake import Lake
+from tests.stack.sql_lake import SqlLake, captured, drop_slot
 from tests.stack.values import KEYS, MARIADB, POSTGRESQL, POSTGRESQL_TYPES, UNSENT
 
 pytestmark = pytest.mark.stack
@@ -38,14 +37,6 @@ COLUMNS = """
     region varchar(20), id int, status varchar(20), price decimal(10,2), at timestamp(6) NULL, note text,
     PRIMARY KEY (region, id)"""
 ROWS = 40
-
-
-class SqlLake(Lake):
-    """Of one database, whose schema registry is the stack's."""
-
-    def __init__(self, stack: Stack, source: Source, root: Path) -> None:
-        super().__init__(stack, source, root)
-        self.settings = self.settings.model_copy(update={"registry_url": stack.endpoints.registry_url})
 
 
 @pytest.fixture(scope="module", params=[Engine.POSTGRESQL, Engine.MARIADB])
@@ -100,19 +91,6 @@ def lake(
     connect.delete(source.connector)
     if db.engine is Engine.POSTGRESQL:
         drop_slot(db, source.slot)
-
-
-def drop_slot(db: Database, slot: str) -> None:
-    """Once its connector has let go of it: a slot holds back what the server may forget."""
-    active = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
-    with db.session() as session:
-        eventually(lambda: not session.run(active))
-        session.run(f"SELECT pg_drop_replication_slot('{slot}')")
-        session.run(f"DROP PUBLICATION {slot}")
-
-
-def captured(db: Database, table: str) -> str:
-    return f"{db.space}.{table}" if db.engine is Engine.POSTGRESQL else table
 
 
 @contextmanager

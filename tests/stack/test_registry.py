@@ -14,14 +14,13 @@ import pytest
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.position import Engine
-from cdc_platform.core.source import Source
 from cdc_platform.kafka.registry import SchemaRegistry
 from cdc_platform.local.stack import Stack
 from cdc_platform.pruning import old_versions, prune
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import eventually
 from tests.stack.databases import Database, database
-from tests.stack.test_prove_sql import SqlLake, captured, drop_slot
+from tests.stack.sql_lake import SqlLake, captured, sql_lake
 
 pytestmark = pytest.mark.stack
 
@@ -53,18 +52,8 @@ def lake(
 ) -> Iterator[tuple[SqlLake, Database]]:
     with database(Engine.POSTGRESQL, postgresql_uri) as db:
         db.run("CREATE TABLE orders (id int PRIMARY KEY, v int)", "INSERT INTO orders VALUES (1, 1)")
-        source = Source(
-            name=db.space,
-            engine=db.engine,
-            uri=db.uri.rpartition("/")[0],
-            database="shop",
-            collections=(captured(db, "orders"),),
-        )
-        lake = SqlLake(stack, source, tmp_path)
-        lake.deploy()
-        yield lake, db
-        connect.delete(source.connector)
-        drop_slot(db, source.slot)
+        with sql_lake(stack, connect, db, tmp_path, ["orders"]) as lake:
+            yield lake, db
 
 
 def record(name: str, fields: int) -> str:
