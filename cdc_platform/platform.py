@@ -138,6 +138,7 @@ def replica(
         probe=crash_probe(),
         decode=decoder(source.engine, settings.registry_url),
         compatibility=source.compatibility_of(collection),
+        renamed=source.renamed.get(collection, {}),
         history=SchemaHistory(schemas_table(settings, source, collection, stored)),
     )
 

@@ -103,6 +103,14 @@ class Declaration(BaseModel):
             "page]}; or none, {log: []}: then the table has a changelog and no current state."
         ),
     ] = {}
+    renamed: Annotated[
+        Mapping[_Known, Mapping[Named, Named]],
+        Field(
+            description="Columns of tables that were renamed in the source and go on in the lake by their "
+            "former names: {orders: {customer_name: name}}. Without it a renamed column is a new one, and "
+            "the former one stays as it was."
+        ),
+    ] = {}
     wire: Annotated[
         Wire | None,
         Field(

@@ -31,6 +31,7 @@ SYNONYMS: Final[Mapping[str, str]] = {
 _BY_TABLE: Final = (
     "columns",
     "keys",
+    "renamed",
     "collection_formats",
     "collection_compatibility",
     "partition_collections_by",

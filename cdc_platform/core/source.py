@@ -59,6 +59,12 @@ class Source(Declaration):
                 raise ValueError("database: a name in letters, digits, '.', '_' and '-'")
             if self.keys:
                 raise ValueError("keys: every document of MongoDB has its _id")
+            if self.renamed:
+                raise ValueError("renamed: of MongoDB's documents each has its own fields")
+        elif self.wire is Wire.JSON:
+            raise ValueError(
+                "wire: json does not tell the types of a table's columns; declare avro or json_with_schema"
+            )
         if quoted := [each.name for each in map(self.table, self.collections) if at_edges(each.name)]:
             raise ValueError(
                 f"{quoted[0]}: Debezium does not take a table whose name begins or ends with a quote"
@@ -92,7 +98,13 @@ class Source(Declaration):
 
     @model_validator(mode="after")
     def _single_collections_are_captured(self) -> Source:
-        single = ("partition_collections_by", "collection_formats", "collection_compatibility", "keys")
+        single = (
+            "partition_collections_by",
+            "collection_formats",
+            "collection_compatibility",
+            "keys",
+            "renamed",
+        )
         for field in single:
             named = getattr(self, field).keys() - set(self.collections)
             if unknown := sorted(name for name in named if not self.takes(name)):

@@ -6,7 +6,7 @@ records, up to the first record that the policy refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -27,11 +27,13 @@ _NONE: Final = pl.Schema({columns.PARTITION: pl.Int32, columns.OFFSET: pl.Int64}
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a source says about records that do not fit. ``record_bytes``: the most a record may have.
-    ``versions``: of the table's schema, and which others it takes."""
+    ``versions``: of the table's schema, and which others it takes. ``renamed``: columns
+    of a table that go on by another name."""
 
     values: Policy = Policy.JSON
     record_bytes: int = Limits().record_bytes
     versions: Versions = ANY
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -43,9 +43,10 @@ class Replica:
     """One source table, its two lake tables and its dead letters, all in one format.
 
     ``now``: the wall clock, in UTC. ``declared``: columns that the changelog has from the beginning.
-    ``kinds``: which of the tables to write. ``values``: what becomes of a
-    value that does not fit. ``decode``: reads the source's records. ``truncations``: those met so
-    far. ``compatibility``: which changes of the source's schema are taken. ``history``: of that schema.
+    ``kinds``: which of the tables to write. ``values``: what becomes of a value that does not fit.
+    ``decode``: reads the source's records. ``compatibility``: which changes of the source's schema are taken.
+    ``history``: of that schema. ``renamed``: columns that go on by another name. ``truncations``: those met
+    so far.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Replica:
     probe: Probe = no_probe
     decode: Decoder = decode
     compatibility: Compatibility = Compatibility.NONE
+    renamed: Mapping[str, str] = field(default_factory=dict)
     history: SchemaHistory = field(default_factory=SchemaHistory, repr=False, compare=False)
     truncations: Truncations = field(default_factory=Truncations, repr=False, compare=False)
     retrying: Retrying = field(
@@ -93,4 +95,4 @@ class Replica:
     @property
     def rules(self) -> Rules:
         known = Versions(self.compatibility, self.history.known(self.stream))
-        return Rules(self.values, self.limits.record_bytes, known)
+        return Rules(self.values, self.limits.record_bytes, known, self.renamed)

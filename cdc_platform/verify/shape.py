@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -38,6 +38,11 @@ class Shape:
     columns: Mapping[str, Text] | None = None
     keyed: bool = True
     remarks: tuple[str, ...] = ()
+
+    def called(self, renamed: Mapping[str, str]) -> Shape:
+        """By the names that the lake has for columns that were renamed in the source."""
+        columns = {renamed.get(name, name): text for name, text in (self.columns or {}).items()}
+        return replace(self, columns=columns)
 
     def field(self, column: str) -> str | None:
         """The source's name of a lake column; None: it has no such column."""

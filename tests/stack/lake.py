@@ -7,7 +7,7 @@ import uuid
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 
@@ -50,10 +50,10 @@ class Lake:
         with ConnectClient(self.settings.connect_url) as connect:
             eventually(lambda: connect.progress(self.source.connector) is Progress.STREAM)
 
-    def declared(self, **attributes: Any) -> Lake:
+    def declared(self, **attributes: Any) -> Self:
         """The same lake and capture, with the source declared otherwise."""
         source = self.source.model_copy(update=attributes)
-        return Lake(self._stack, source, self.settings.state_dir)
+        return type(self)(self._stack, source, self.settings.state_dir)
 
     def discard(self, collection: str, note: str) -> None:
         """Settle the open dead letters of a collection."""

@@ -29,7 +29,7 @@ from tests.stack.sql_lake import SqlLake, captured, sql_lake
 
 pytestmark = pytest.mark.stack
 
-TABLES = ("added", "dropped", "widened", "retyped", "renamed", "several")
+TABLES = ("added", "dropped", "widened", "retyped", "renamed", "declared", "several")
 COLUMNS = "id int PRIMARY KEY, v int, name varchar(20), price decimal(10,2)"
 BOTH = (Format.DELTA, Format.ICEBERG)
 
@@ -165,6 +165,19 @@ def test_a_column_is_renamed(lake: SqlLake, db: Database) -> None:
     proven(lake, table)
     for told in changes_of(lake, table):
         assert told == ["taken: first seen", "taken: added title string; dropped name string"]
+
+
+def test_a_rename_that_is_declared_goes_on_in_the_column_that_was_there(lake: SqlLake, db: Database) -> None:
+    table = captured(db, "declared")
+    proven(lake, table)
+    db.run("UPDATE declared SET name = 'old'", "ALTER TABLE declared RENAME COLUMN name TO title")
+    db.run(rows("declared", 1), "UPDATE declared SET title = 'new' WHERE id > 5")
+    eventually(lambda: lake.waiting(table) >= 14)
+    proven(lake.declared(renamed={table: {"title": "name"}}), table)
+    for stored in BOTH:
+        kept = lake_table(lake.settings, lake.source, table, Kind.CURRENT, stored).rows().collect()
+        assert "title" not in kept.columns
+        assert set(kept["name"]) == {"old", "new", None}
 
 
 def test_several_changes_at_once_from_sessions_beside_each_other(lake: SqlLake, db: Database) -> None:

@@ -32,7 +32,7 @@ from cdc_platform.verify.shape import Shape
 from cdc_platform.verify.truth import MARKER_LIFE
 from cdc_platform.verify.truth.mariadb_moment import Connection, opener, rows
 from cdc_platform.verify.truth.mariadb_types import MariaType, is_read_inexactly, kind_of_type
-from cdc_platform.verify.truth.sql import BATCH_ROWS, Column, Rows
+from cdc_platform.verify.truth.sql import BATCH_ROWS, Column, Rows, called
 from cdc_platform.verify.verdict import Cause, Unprovable
 
 CONNECT_SECONDS: Final = 10
@@ -91,13 +91,14 @@ class _Held:
 @dataclass(slots=True)
 class MariaTruth:
     """One table. ``engine``: MARIADB or MYSQL. ``declared``: the columns of a key that the source's
-    declaration gives it. Closed by its user."""
+    declaration gives it. ``renamed``: columns that the lake has by another name. Closed by its user."""
 
     engine: Engine
     uri: str = field(repr=False)
     table: TableId
     markers: TableId
     declared: tuple[str, ...] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
     _held: _Held | None = field(default=None, init=False, repr=False)
 
     def position(self) -> SourcePosition:
@@ -122,20 +123,20 @@ class MariaTruth:
             f"Of {', '.join(inexact)} an initial snapshot reads six digits only, as the server prints a "
             "FLOAT: the next change of such a row mends it, or ALTER TABLE … DOUBLE and a snapshot."
         )
-        return Shape(texts, bool(catalog.key), (remark,) if inexact else ())
+        return Shape(texts, bool(catalog.key), (remark,) if inexact else ()).called(self.renamed)
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         held = self._at(at)
-        yield from held.catalog.rows.digests(self._read(held), buckets)
+        yield from called(held.catalog.rows, self.renamed).digests(self._read(held), buckets)
 
     def documents(self, at: SourcePosition) -> Iterator[dict[str, Any]]:
         """Every row as a mapping of its columns, in the shape that the lake keeps."""
         held = self._at(at)
-        yield from held.catalog.rows.documents(self._read(held))
+        yield from called(held.catalog.rows, self.renamed).documents(self._read(held))
 
     def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
         held = self._at(at)
-        return held.catalog.rows.cells(self._read(held), keys)
+        return called(held.catalog.rows, self.renamed).cells(self._read(held), keys)
 
     def mark(self, marker: str) -> None:
         """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.

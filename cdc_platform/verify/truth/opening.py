@@ -28,6 +28,7 @@ def truths(source: Source) -> Iterator[Truths]:
 
 def _of_table(source: Source, name: str) -> Truth:
     table, markers, declared = source.table(name), source.table(MARKERS), source.keys.get(name)
+    renamed = source.renamed.get(name, {})
     if source.engine is Engine.POSTGRESQL:
-        return PostgresTruth(source.uri, source.database, table, markers, declared)
-    return MariaTruth(source.engine, source.uri, table, markers, declared)
+        return PostgresTruth(source.uri, source.database, table, markers, declared, renamed)
+    return MariaTruth(source.engine, source.uri, table, markers, declared, renamed)

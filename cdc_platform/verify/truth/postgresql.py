@@ -29,7 +29,7 @@ from cdc_platform.verify.position import PostgresSnapshot, SourcePosition
 from cdc_platform.verify.shape import Shape
 from cdc_platform.verify.truth import MARKER_LIFE
 from cdc_platform.verify.truth.postgresql_catalog import Catalog, read_catalog
-from cdc_platform.verify.truth.sql import BATCH_ROWS, Rows
+from cdc_platform.verify.truth.sql import BATCH_ROWS, Rows, called
 from cdc_platform.verify.verdict import Cause, Unprovable
 
 CONNECT_SECONDS: Final = 10
@@ -63,14 +63,15 @@ class _Held:
 
 @dataclass(slots=True)
 class PostgresTruth:
-    """One table. ``declared``: the columns of a key that the source's declaration gives it. Closed by its
-    user."""
+    """One table. ``declared``: the columns of a key that the source's declaration gives it. ``renamed``:
+    columns that the lake has by another name. Closed by its user."""
 
     uri: str = field(repr=False)
     database: str
     table: TableId
     markers: TableId
     declared: tuple[str, ...] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
     _held: _Held | None = field(default=None, init=False, repr=False)
 
     def position(self) -> PostgresSnapshot:
@@ -92,22 +93,22 @@ class PostgresTruth:
         return at
 
     def shape(self) -> Shape:
-        return self._at(None).catalog.shape(self._key(self._at(None).catalog))
+        return self._at(None).catalog.shape(self._key(self._at(None).catalog)).called(self.renamed)
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         held = self._at(at)
-        rows = held.catalog.rows(self._key(held.catalog))
+        rows = called(held.catalog.rows(self._key(held.catalog)), self.renamed)
         yield from rows.digests(self._read(held, rows), buckets)
 
     def documents(self, at: SourcePosition) -> Iterator[dict[str, Any]]:
         """Every row as a mapping of its columns, in the shape that the lake keeps."""
         held = self._at(at)
-        rows = held.catalog.rows(self._key(held.catalog))
+        rows = called(held.catalog.rows(self._key(held.catalog)), self.renamed)
         yield from rows.documents(self._read(held, rows))
 
     def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
         held = self._at(at)
-        rows = held.catalog.rows(self._key(held.catalog))
+        rows = called(held.catalog.rows(self._key(held.catalog)), self.renamed)
         return rows.cells(self._read(held, rows), keys)
 
     def mark(self, marker: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -85,6 +85,12 @@ class Rows:
             for document in self.documents(rows)
             if (key := key_text({name: document[name] for name in self.key})) in keys
         }
+
+
+def called(rows: Rows, renamed: Mapping[str, str]) -> Rows:
+    """The same rows by the names that the lake has for columns that were renamed in the source."""
+    columns = [replace(each, name=renamed.get(each.name, each.name)) for each in rows.columns]
+    return Rows(columns, [renamed.get(name, name) for name in rows.key])
 
 
 def key_text(key: Mapping[str, Any]) -> str:
