@@ -24,7 +24,7 @@ def main(
             min=5, help="How long people change the databases, at least: until the first proofs have ended."
         ),
     ] = 30,
-    rate: Annotated[int, typer.Option(min=10, help="Changes per second, of all sources together.")] = 500,
+    rate: Annotated[int, typer.Option(min=10, help="Changes per second, of all sources together.")] = 200,
     documents: Annotated[
         int, typer.Option(min=100, help="Documents and rows to begin with, of all sources together.")
     ] = 50_000,

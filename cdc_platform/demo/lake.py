@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc_platform.core.model import Kind, Target
+from cdc_platform.core.offsets import reached
 from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
@@ -37,9 +38,13 @@ class DemoLake:
             counts[target.table] = min(found, counts.get(target.table, found))
         return sum(counts.values())
 
-    def versions(self) -> list[int]:
-        tables = [self.table(target, kind) for target in self.source.targets for kind in Kind]
-        return [table.snapshot()[0].version for table in tables if table.exists()]
+    def is_folded(self) -> bool:
+        """Whether every current table holds what its changelog does."""
+        return all(self._is_folded(target) for target in self.source.targets)
+
+    def _is_folded(self, target: Target) -> bool:
+        changelog, current = (self.table(target, kind).snapshot()[0].offsets for kind in Kind)
+        return reached(current, changelog)
 
     def lags(self, target: Target) -> list[float]:
         """p95 of the newest changelog commits' lag, the oldest first."""

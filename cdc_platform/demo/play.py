@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Kind
@@ -37,9 +38,9 @@ from cdc_platform.local.ports import PortClaim
 from cdc_platform.local.settings import StackSettings
 from cdc_platform.local.stack import Endpoints, Stack
 from cdc_platform.logs import Journal
-from cdc_platform.platform import deploy_source, utc_now
+from cdc_platform.platform import deploy_source, load_sources, utc_now
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 3.0
 """Seconds between two lines of progress."""
 
 REDRAW = 0.5
@@ -51,8 +52,11 @@ LOOKING = 4.0
 LONGER = 60.0
 """Seconds beyond those wished for that people go on at most, until the proofs beside them have ended."""
 
-QUIET = 14.0
-"""Seconds without a commit after which the lake is at rest, and recorded: a merge may be 10 s away."""
+SETTLED = 4.0
+"""Seconds for which the lake holds everything before it counts as at rest: its last commits are recorded."""
+
+_PATIENTLY = Retrying(retry=retry_if_exception_type(Transient), stop=stop_after_attempt(3), reraise=True)
+"""Of a machine that has much to start a connector is asked for again: it may be repeated at any time."""
 
 SNAPSHOT_SECONDS = 300.0
 PROOF_SECONDS = 240.0
@@ -109,9 +113,9 @@ class Play:
         settings = self._settings(endpoints)
         with firm.opened(names, endpoints, settings, self._wishes.seed) as members:
             before = sum(self._load(member) for member in members)
-            with ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor(max_workers=1) as pool:  # beside Dagster's start, one after another
                 self._say("deploying the connectors")
-                deployed = [pool.submit(deploy_source, settings, each.source) for each in members]
+                deployed = [pool.submit(_PATIENTLY, deploy_source, settings, each.source) for each in members]
                 proofs = self._start_dagster(settings, members)
                 for each in deployed:
                     each.result()
@@ -119,7 +123,9 @@ class Play:
             return self._write_and_prove(members, before, proofs)
 
     def stay(self) -> None:
-        """Until Ctrl-C."""
+        """Until Ctrl-C. All other checks are started, for who looks at the UI."""
+        sources = load_sources()
+        Proofs(Webserver(self._url), [sources[name] for name in self._wishes.sources]).launch(everything=True)
         self._console.print(
             f"\nThe Dagster UI stays at [bold]{self._url}[/], the lake in {self._folder / 'lake'}."
         )
@@ -197,17 +203,17 @@ class Play:
             writers = [(each, stack.enter_context(self._writers(each))) for each in members]
             self._until(lambda: all(each.passed > 3 for _, each in writers), 30, "the writers did not start")
             self._say("proving the lake against its sources while the writers run")
-            # In a thread: a run's process has to load before Dagster says that it is launched.
-            launched = stack.enter_context(ThreadPoolExecutor(max_workers=1)).submit(proofs.launch)
-            self._watch(writers, before, lambda: self._is_enough(writers, proofs, launched))
+            beside = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+            proven = beside.submit(proofs.run, PROOF_SECONDS)
+            self._watch(writers, before, lambda: self._is_enough(writers, proven))
             for _, each in writers:
                 each.stop()
             written = {member.source.name: Written(each.result(), each.passed) for member, each in writers}
             until = utc_now()
-        during = proofs.verdicts(launched.result(), PROOF_SECONDS, self._say)
+        during = proofs.verdicts(proven.result(), PROOF_SECONDS, self._say)
         for name, did in written.items():
             self._say(f"{did.changes.total():,} changes of {name} made in {did.seconds:.1f} s")
-        self._await_quiet(members)
+        self._await_rest(members, before + sum(did.changes.total() for did in written.values()))
         self._say("proving once more, now that it is quiet")
         after = proofs.verdicts(proofs.launch(), PROOF_SECONDS, self._say)
         # The proof waits for all tables, so every change of the window is in the lake now.
@@ -217,30 +223,26 @@ class Play:
     def _writers(self, member: Member) -> Writers:
         return Writers(member.trade, member.source.engine.called, member.of(self._wishes.rate))
 
-    def _await_quiet(self, members: Sequence[Member]) -> None:
-        """Until no table has got a commit for QUIET seconds."""
-        versions: list[list[int]] = []
-        since = time.monotonic()
+    def _await_rest(self, members: Sequence[Member], rows: int) -> None:
+        """Until the lake has so many changes, in every table, and for SETTLED seconds."""
+        rested = 0.0
 
-        def quiet() -> bool:
-            nonlocal versions, since
-            now = [each.lake.versions() for each in members]
-            if now != versions:
-                versions, since = now, time.monotonic()
-            return time.monotonic() - since > QUIET
+        def at_rest() -> bool:
+            nonlocal rested
+            if _rows(members) < rows or not all(each.lake.is_folded() for each in members):
+                rested = 0.0
+                return False
+            rested = rested or time.monotonic()
+            return time.monotonic() - rested > SETTLED
 
-        self._until(quiet, PROOF_SECONDS, "the lake did not come to rest")
+        self._until(at_rest, PROOF_SECONDS, "the lake did not come to rest")
 
-    def _is_enough(
-        self, writers: Sequence[tuple[Member, Writers]], proofs: Proofs, launched: Future[dict[str, str]]
-    ) -> bool:
+    def _is_enough(self, writers: Sequence[tuple[Member, Writers]], proven: Future[dict[str, str]]) -> bool:
         """The time is over, and so are the proofs: what they say of the lake was said while people wrote."""
         if any(not each.running for _, each in writers):  # it failed, and says so itself
             return True
         passed = min(each.passed for _, each in writers)
-        if launched.done() and proofs.are_over(launched.result()):
-            return passed >= self._wishes.seconds
-        return passed >= self._wishes.seconds + LONGER
+        return passed >= self._wishes.seconds + (0 if proven.done() else LONGER)
 
     def _watch(
         self, writers: Sequence[tuple[Member, Writers]], before: int, enough: Callable[[], bool]

@@ -12,7 +12,8 @@ from cdc_platform.core.model import Target
 from cdc_platform.core.source import Source
 from cdc_platform.demo.firm import Member
 from cdc_platform.demo.report import Report, SourceReport, TableReport
-from cdc_platform.demo.webserver import Webserver
+from cdc_platform.demo.webserver import CheckPath, Webserver
+from cdc_platform.verify.finding import PROOF, Check
 
 Verdicts = Mapping[str, Mapping[Target, Mapping[str, object]]]
 """By source and target the metadata of the content check."""
@@ -28,12 +29,21 @@ class Proofs:
     def are_loaded(self) -> bool:
         return self.webserver.jobs().issuperset(map(_job, self.sources))
 
-    def launch(self) -> dict[str, str]:
-        """The id of each source's run."""
-        return {source.name: self.webserver.launch(_job(source)) for source in self.sources}
+    def launch(self, *, everything: bool = False) -> dict[str, str]:
+        """The id of each source's run. ``everything``: all checks of its tables, not only the proof; they
+        read whole changelogs.
+        """
+        return {
+            source.name: self.webserver.launch(_job(source), () if everything else _proof_of(source))
+            for source in self.sources
+        }
 
-    def are_over(self, runs: Mapping[str, str]) -> bool:
-        return all(self.webserver.has_ended(run_id) for run_id in runs.values())
+    def run(self, seconds: float) -> dict[str, str]:
+        """As ``launch``; returns when they have ended. ``seconds``: for each at most."""
+        runs = self.launch()
+        for run_id in runs.values():
+            self.webserver.wait(run_id, seconds)
+        return runs
 
     def verdicts(self, runs: Mapping[str, str], seconds: float, say: Callable[[str], None]) -> Verdicts:
         """What these runs found, each once it has ended. Raises Terminal for a table without a verdict."""
@@ -45,7 +55,7 @@ class Proofs:
         status = self.webserver.wait(run_id, seconds)
         found: dict[Target, Mapping[str, object]] = {}
         for target in source.targets:
-            check = self.webserver.check([target.format, source.name, target.table], "content")
+            check = self.webserver.check(_key(source, target), Check.CONTENT)
             if check is None or check.run_id != run_id or "cdc/verdict" not in check.metadata:
                 raise Terminal(
                     f"the proof of {source.name}'s {target} gave no verdict (its run ended as {status})",
@@ -104,6 +114,15 @@ def _source(member: Member, written: Written, tables: Sequence[TableReport]) -> 
         changes_per_second=written.changes.total() / written.seconds,
         lag_p95_s=max(lags, default=None),
     )
+
+
+def _proof_of(source: Source) -> list[CheckPath]:
+    return [(_key(source, target), check) for target in source.targets for check in sorted(PROOF)]
+
+
+def _key(source: Source, target: Target) -> list[str]:
+    """Of the asset that a target's checks are shown at."""
+    return [target.format, source.name, target.table]
 
 
 def _job(source: Source) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,10 @@ PATIENCE = 120.0
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
+CheckPath = tuple[Sequence[str], str]
+"""An asset's key and the name of a check of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckEvaluation:
     """``metadata``: values by label; ``passed`` is None when the check never ended."""
@@ -77,8 +82,8 @@ class Webserver:
             raise Terminal(f"the definitions do not load: {found['message']}", where=self.url)
         return {each["name"] for node in found["nodes"] for each in node["pipelines"]}
 
-    def launch(self, job: str) -> str:
-        """Start a run of a job; returns the run's id."""
+    def launch(self, job: str, checks: Sequence[CheckPath] = ()) -> str:
+        """Start a run of a job, of these checks alone if there are any; returns the run's id."""
         nodes = self._ask(_LOCATIONS)["repositoriesOrError"]["nodes"]
         node = next(n for n in nodes if any(job == each["name"] for each in n["pipelines"]))
         selector = {
@@ -86,13 +91,13 @@ class Webserver:
             "repositoryName": node["name"],
             "pipelineName": job,
         }
+        if checks:
+            chosen = [{"assetKey": {"path": list(path)}, "name": name} for path, name in checks]
+            selector |= {"assetSelection": [], "assetCheckSelection": chosen}
         launched = self._ask(_LAUNCH, params={"selector": selector, "mode": "default"})["launchRun"]
         if launched["__typename"] != "LaunchRunSuccess":
             raise Terminal(f"Dagster did not start {job}: {launched}", where=self.url)
         return str(launched["run"]["runId"])
-
-    def has_ended(self, run_id: str) -> bool:
-        return self._status(run_id) in _ENDED
 
     def wait(self, run_id: str, seconds: float) -> str:
         """The run's final status. Raises Transient if it does not end in time."""
@@ -107,9 +112,9 @@ class Webserver:
             remedy="look at the run in the Dagster UI",
         )
 
-    def check(self, path: list[str], name: str) -> CheckEvaluation | None:
+    def check(self, path: Sequence[str], name: str) -> CheckEvaluation | None:
         """The newest evaluation of an asset check, None if there is none."""
-        found = self._ask(_CHECK, key={"path": path}, name=name)["assetCheckExecutions"]
+        found = self._ask(_CHECK, key={"path": list(path)}, name=name)["assetCheckExecutions"]
         if not found:
             return None
         evaluation = found[0]["evaluation"]
