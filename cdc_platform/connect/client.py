@@ -128,17 +128,19 @@ class ConnectClient:
         """
         running = False
         seen = "no such connector"
-        for look, pause in zip(range(1, VERIFY_TRIES + 1), _pauses(), strict=False):
+        for look, pause in zip(range(1, VERIFY_TRIES + 2), _pauses(), strict=False):
+            if look > VERIFY_TRIES and not running:
+                break  # one look more is only for what has just begun to run
             status = self.find(name)
             if status is not None:
                 stale = before is not None and status.failures == before.failures
-                if not stale or look == VERIFY_TRIES:
+                if not stale or look >= VERIFY_TRIES:
                     status.require_not_failed(where=self.url)
                 if running and status.is_all(State.RUNNING):
                     return status
                 seen = str(status)
             running = status is not None and status.is_all(State.RUNNING)
-            if look < VERIFY_TRIES:
+            if look <= VERIFY_TRIES:
                 self._sleep(pause)
         raise Transient(
             f"connector {name} does not run after {VERIFY_TRIES} looks: {seen}",
