@@ -40,7 +40,7 @@ def list_(
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.core.columns import OPEN
 
-    declared = only(ctx.obj, source)
+    declared = only(ctx.obj, source, [table] if table else ())
     names = [table_of(declared, table)] if table else list(declared.collections)
     state = None if everything else OPEN
     found = [
@@ -75,7 +75,7 @@ def show(
     from cdc_platform.cli.output import Output, grid
     from cdc_platform.cli.sources import only, table_of
 
-    declared = only(ctx.obj, source)
+    declared = only(ctx.obj, source, [table])
     found = _chosen(declared, table_of(declared, table), partition, offset, None)
     letter, *_ = (letter for letters in found.values() for letter in letters)
     told = _told(letter) | {"key": _text(letter.key), "value": _text(letter.value)}
@@ -114,7 +114,7 @@ def replay(
 
     if value and (partition is None or offset is None):
         raise UsageError("--value repairs one letter", remedy="name it with --partition and --offset")
-    declared, out = only(ctx.obj, source), Output(as_json=as_json)
+    declared, out = only(ctx.obj, source, [table]), Output(as_json=as_json)
     name = table_of(declared, table)
     letters = _chosen(declared, name, partition, offset)
     if not letters:
@@ -161,7 +161,7 @@ def discard(
     from cdc_platform.platform import table_replicas, utc_now
     from cdc_platform.replicate.letters import settle_letters
 
-    declared, out = only(ctx.obj, source), Output(as_json=as_json)
+    declared, out = only(ctx.obj, source, [table]), Output(as_json=as_json)
     name = table_of(declared, table)
     letters = _chosen(declared, name, partition, offset)
     counts = {stored.value: len(found) for stored, found in letters.items()}

@@ -30,7 +30,7 @@ def pause(
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.platform import holds, utc_now
 
-    declared = only(ctx.obj, source)
+    declared = only(ctx.obj, source, tables)
     names = [table_of(declared, each) for each in tables]
     made = {name: holds(settings(), declared).hold(name, reason, utc_now()) for name in names}
     document = {"held": {name: {"reason": hold.reason, "since": hold.since} for name, hold in made.items()}}
@@ -48,7 +48,7 @@ def resume(ctx: typer.Context, tables: Tables, source: InSource = None, as_json:
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.platform import holds
 
-    declared = only(ctx.obj, source)
+    declared = only(ctx.obj, source, tables)
     names = [table_of(declared, each) for each in tables]
     released = {name: holds(settings(), declared).release(name) for name in names}
     lines = [f"{name} {'goes on' if was else 'was not paused'}" for name, was in released.items()]

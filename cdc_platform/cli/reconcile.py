@@ -32,7 +32,7 @@ def reconcile(
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.reconciling import reconcile as reconcile_table
 
-    declared, out = only(ctx.obj, source), Output(as_json=as_json)
+    declared, out = only(ctx.obj, source, [table]), Output(as_json=as_json)
     name = table_of(declared, table)
     found = reconcile_table(settings(), declared, name, dry_run=dry_run)
     verb = "would be deleted" if dry_run else "deleted"

@@ -38,7 +38,7 @@ def replay(
 
     if end <= start:
         raise UsageError(f"there is no offset from {start} to {end}", remedy="--to is one past the last")
-    declared = only(ctx.obj, source)
+    declared = only(ctx.obj, source, [table])
     name = table_of(declared, table)
     replicas, log = table_replicas(settings(), declared, name)
     stream = replicas[0].stream

@@ -114,7 +114,7 @@ def _replicas(ctx: typer.Context, source: str | None, table: str) -> list[Replic
     from cdc_platform.core.settings import Settings
     from cdc_platform.platform import table_replicas
 
-    declared: Source = only(ctx.obj, source)
+    declared: Source = only(ctx.obj, source, [table])
     found, _ = table_replicas(Settings(), declared, table_of(declared, table))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cdc_platform.cli.environment import unknown
@@ -25,9 +26,12 @@ def chosen(folder: Path | None, name: str | None) -> list[Source]:
     return [declared[name]]
 
 
-def only(folder: Path | None, name: str | None) -> Source:
-    """The source of that name, or the only one there is."""
+def only(folder: Path | None, name: str | None, tables: Iterable[str] = ()) -> Source:
+    """The source of that name; without one the only one there is, or the only one that has these tables."""
     found = chosen(folder, name)
+    wanted = set(tables)
+    if len(having := [source for source in found if wanted and wanted <= set(source.collections)]) == 1:
+        return having[0]
     if len(found) > 1:
         names = ", ".join(source.name for source in found)
         raise UsageError("which source?", where=str(folder or SOURCES), remedy=f"name one of: {names}")

@@ -85,11 +85,16 @@ def test_a_table_is_paused_and_goes_on(nowhere: Nowhere) -> None:
     assert result.stdout.strip() == "orders was not paused"
 
 
+def test_the_source_need_not_be_named_where_the_table_tells_it(nowhere: Nowhere) -> None:
+    held = document(cdc("--sources", nowhere.sources, "pause", "entries", "--json", env=nowhere.env))["held"]
+    assert list(held) == ["entries"]
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
         (("pause", "nothing", "-s", "shop"), "there is no table 'nothing'"),
-        (("pause", "orders"), "which source?"),
+        (("pause", "orders", "entries"), "which source?"),
         (
             ("replay", "orders", "-s", "shop", "--partition", "0", "--from", "5", "--to", "5"),
             "no offset from 5 to 5",
