@@ -131,9 +131,11 @@ def await_lake(
 ) -> None:
     """Until both tables have committed everything below the barrier."""
     while True:
+        began = patience.clock()
         behind = _behind(subject, barrier)
         if not behind:
             return
+        looking = patience.clock() - began
         if not patience.left():
             raise Unprovable(
                 Cause.LAGGING,
@@ -143,7 +145,7 @@ def await_lake(
             )
         if drain is not None:
             patience.again(drain)
-        patience.sleep(POLL)
+        patience.sleep(max(POLL, 2 * looking))  # most of the time is the writers'
 
 
 def _behind(subject: Subject, barrier: Offsets) -> list[str]:
