@@ -126,6 +126,7 @@ class _Reach:
 
 
 def _findings(reach: _Reach, stream: Stream | None, wanted: Wanted) -> tuple[list[Finding], list[Result]]:
+    """Of one table, in all formats that are wanted."""
     name = next(iter(wanted)).table
     if stream is None:
         missing = (
@@ -237,7 +238,7 @@ class _Table:
         """The finding if a table is not there: a fault if an earlier check has seen it."""
         if Kind.CURRENT not in self._kinds and check not in CHANGELOG_ALONE:
             what = "The table is declared to have no key: it has a changelog, and no current state to check."
-            return Finding(self.replica.name, check, Verdict.UNKNOWN, what, Cause.NO_KEY)
+            return self._found(check, Verdict.UNKNOWN, what, Cause.NO_KEY)
         for kind in (kind for kind in Kind if kind in self._kinds):
             table = self._place(kind).table
             if table.exists():
@@ -246,9 +247,9 @@ class _Table:
             seen = read(kind, Anchor) if kind is Kind.CURRENT else read(kind, Extent)
             if seen is not None:
                 what = f"The {kind} table is gone: the last check saw version {seen.version} at {table.uri}."
-                return Finding(self.replica.name, check, Verdict.FAIL, what, format=self.replica.format)
+                return self._found(check, Verdict.FAIL, what)
             what = f"The {kind} table does not exist yet: nothing was replicated into {table.uri}."
-            return Finding(self.replica.name, check, Verdict.UNKNOWN, what, Cause.NOT_THERE)
+            return self._found(check, Verdict.UNKNOWN, what, Cause.NOT_THERE)
         return None
 
     def unreadable(self, check: Check, error: Exception) -> Finding:
@@ -259,10 +260,13 @@ class _Table:
             damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
             if damage:
                 what = f"The table cannot be read: {'; '.join(damage)}."
-                return Finding(self.replica.name, check, Verdict.FAIL, what)
+                return self._found(check, Verdict.FAIL, what)
         except CdcError as worse:
             what = said(worse)
-        return next(_unknown(self.replica.target, {check}, Cause.TABLE_UNREADABLE, what))
+        return self._found(check, Verdict.UNKNOWN, what, Cause.TABLE_UNREADABLE)
+
+    def _found(self, check: Check, verdict: Verdict, what: str, cause: Cause | None = None) -> Finding:
+        return Finding(self.replica.name, check, verdict, what, cause, format=self.replica.format)
 
     def catch_up(self) -> None:
         reach = self.reach
