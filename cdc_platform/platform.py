@@ -28,7 +28,7 @@ from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import Lake, Log, Probe, StoredTable, TableName, no_probe
 from cdc_platform.core.position import Engine
 from cdc_platform.core.settings import Settings
-from cdc_platform.core.source import MARKERS, Source
+from cdc_platform.core.source import MARKERS, Source, Wire
 from cdc_platform.decode.decoded import Decoder
 from cdc_platform.decode.mongodb import MongoDecoder
 from cdc_platform.decode.sql import SqlDecoder
@@ -136,17 +136,23 @@ def replica(
         declared=source.declared(collection),
         kinds=kinds & source.kinds_of(collection),
         probe=crash_probe(),
-        decode=decoder(source.engine, settings.registry_url),
+        decode=decoder(source.engine, settings.registry_url if _in_registry(source) else ""),
         compatibility=source.compatibility_of(collection),
         renamed=source.renamed.get(collection, {}),
         history=SchemaHistory(schemas_table(settings, source, collection, stored)),
     )
 
 
+def _in_registry(source: Source) -> bool:
+    """Whether the schemas of a source's records may be in a registry: of a table also those of before its
+    wire format was changed. Where they cannot be, a stray record is a dead letter, whatever it looks like."""
+    return source.engine is not Engine.MONGODB or source.written_as is Wire.AVRO
+
+
 @cache
 def decoder(engine: Engine, registry_url: str) -> Decoder:
-    """One a source's engine: it remembers the schemas it has met."""
-    registry = SchemaRegistry(registry_url)
+    """One a source's engine: it remembers the schemas it has met. ``registry_url``: empty without any."""
+    registry = SchemaRegistry(registry_url) if registry_url else None
     return MongoDecoder(registry) if engine is Engine.MONGODB else SqlDecoder(engine, registry)
 
 
