@@ -188,23 +188,33 @@ def left_behind(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ("shop",),
+        pytest.param(("shop", "billing", "stock"), marks=[pytest.mark.matrix, pytest.mark.timeout(600)]),
+    ],
+    ids="-".join,
+)
 def test_the_demo_proves_every_table_over_several_runs_that_relieve_one_another(
-    tmp_path: Path, free_port: int
+    tmp_path: Path, free_port: int, sources: tuple[str, ...]
 ) -> None:
+    tables = [name for name in TABLES if name.partition("/")[0] in sources]
     report = tmp_path / "demo.json"
     former = Holds(tmp_path / "state" / "demo" / "state" / "holds" / "shop")
     former.hold("orders", "its collection was made again since the last demo", datetime.now(UTC))
     arguments = ["--once", "--seconds", "25", "--documents", "6000", "--rate", "300"]
+    arguments += [word for name in sources for word in ("--source", name)]
     playing = demo(
         tmp_path, *arguments, "--report", str(report), "--port", str(free_port), CDC_RUN_SECONDS="20"
     )
-    output, _ = playing.communicate(timeout=280)
+    output, _ = playing.communicate(timeout=280 * len(sources))
     assert playing.returncode == 0, output
     found = json.loads(report.read_text())
     assert [(f"{table['source']}/{table['table']}", table["format"]) for table in found["tables"]] == [
-        (name, stored) for name in TABLES for stored in ("delta", "iceberg")
+        (name, stored) for name in tables for stored in ("delta", "iceberg")
     ]
-    assert found["alike"] == dict.fromkeys(TABLES, True)
+    assert found["alike"] == dict.fromkeys(tables, True)
     for table in found["tables"]:
         assert table["verdict"] == "pass", table
         assert table["source_digest"] == table["lake_digest"]
