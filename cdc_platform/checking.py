@@ -21,12 +21,10 @@ from typing import Final
 
 import polars as pl
 
+from cdc_platform.capturing import connector_of
 from cdc_platform.catching_up import catch_up
-from cdc_platform.connect.client import ConnectClient
-from cdc_platform.connect.status import State, failure
 from cdc_platform.core.columns import OFFSET, PARTITION
 from cdc_platform.core.errors import CdcError, Terminal
-from cdc_platform.core.masking import masked
 from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.settings import Settings
@@ -39,7 +37,7 @@ from cdc_platform.replicate.hold import Hold
 from cdc_platform.verify.complete import Topic, offsets_complete
 from cdc_platform.verify.finding import PROOF, Check, Finding, of_proof, said
 from cdc_platform.verify.integrity import cdf_integrity
-from cdc_platform.verify.lag import Capturing, Connector, Stage, lag_check
+from cdc_platform.verify.lag import Connector, Stage, lag_check
 from cdc_platform.verify.notes import Anchor, Extent, Notes
 from cdc_platform.verify.schema import schema_consistent
 from cdc_platform.verify.stretch import Place
@@ -56,7 +54,6 @@ CHANGELOG_ALONE: Final = frozenset({Check.LAG, Check.OFFSETS_COMPLETE})
 """Checks that need no current state."""
 
 KAFKA_SECONDS: Final = 10.0
-CONNECT_SECONDS: Final = 10.0
 
 Wanted = Mapping[Target, frozenset[Check]]
 """Tables in a format, and which checks of them."""
@@ -84,7 +81,7 @@ def verify(
             yield from _unknown(target, checks, Cause.TABLE_UNREADABLE, said(error))
         return
     asked = any(Check.LAG in checks for checks in wanted.values())
-    connector = _connector(settings, source) if asked else None
+    connector = connector_of(settings, source) if asked else None
     stop = Event()
     with truths(source) as truth_of, ThreadPoolExecutor(max_workers=WORKERS) as pool:
         reach = _Reach(settings, source, log, truth_of, connector, stop, anew)
@@ -284,20 +281,3 @@ def _with_hold(finding: Finding, hold: Hold | None) -> Finding:
         return finding
     since = f"{hold.since:%Y-%m-%d %H:%M:%S} UTC"
     return replace(finding, text=f"{finding.text} The table is held back since {since}: {hold.reason}.")
-
-
-def _connector(settings: Settings, source: Source) -> Connector:
-    """How the source's connector is, by Kafka Connect."""
-    name = source.connector
-    try:
-        with ConnectClient(settings.connect_url, timeout=CONNECT_SECONDS, attempts=2) as client:
-            status = client.find(name)
-    except CdcError as error:
-        return Connector(name, Capturing.UNREACHABLE, said(error).removesuffix("."))
-    if status is None:
-        return Connector(name, Capturing.STANDING, f"{settings.connect_url} knows no such connector")
-    if status.failed:
-        traces = [status.trace, *(task.trace for task in status.tasks)]
-        return Connector(name, Capturing.FAILED, masked("; ".join(failure(each) for each in traces if each)))
-    running = Capturing.RUNNING if status.is_all(State.RUNNING) else Capturing.STANDING
-    return Connector(name, running, str(status))

@@ -16,8 +16,9 @@ from typing import Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from polars.datatypes import DataTypeClass
+
+from cdc_platform.core import lists
 
 Path = tuple[str | None, ...]
 """Steps from a column inwards: a field's name, or None for the items of a list."""
@@ -28,7 +29,8 @@ MARK: Final = "cdc.type"
 TEXTS: Final[Mapping[str, str]] = {"$oid": "objectId", "$uuid": "uuid", "$numberDecimal": "decimal"}
 """Name of the wrapper's field → the mark."""
 
-_WRAPPERS: Final = {mark: pl.Struct({name: pl.String}) for name, mark in TEXTS.items()}
+WRAPPERS: Final = {mark: pl.Struct({name: pl.String}) for name, mark in TEXTS.items()}
+"""The mark → the wrapper."""
 
 
 def is_wrapper(dtype: pl.DataType) -> bool:
@@ -82,7 +84,7 @@ def marked(dtype: pl.DataType, marks: Mapping[Path, str], path: Path = ()) -> pl
         case pl.Struct():
             inner = {each.name: instance(each.dtype) for each in dtype.fields}
             return pl.Struct({name: marked(each, marks, (*path, name)) for name, each in inner.items()})
-    return _WRAPPERS.get(marks.get(path, ""), dtype)
+    return WRAPPERS.get(marks.get(path, ""), dtype)
 
 
 def instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
@@ -121,11 +123,8 @@ def _plain(array: pa.Array) -> pa.Array:
     if pa.types.is_large_list(array.type):
         # Plain lists: with large ones neither compaction nor the change feed can be read once the documents
         # in a list have gained a field (deltalake 1.6).
-        # Offsets are counted from zero again: Arrow takes no null mask beside the offsets of a slice.
-        first, last = array.offsets[0], array.offsets[-1]
-        items = _plain(array.values[first.as_py() : last.as_py()])
-        offsets = pc.subtract(array.offsets, first).cast(pa.int32())
-        return pa.ListArray.from_arrays(offsets, items, mask=array.is_null())
+        offsets, items = lists.parts(array)
+        return pa.ListArray.from_arrays(offsets.cast(pa.int32()), _plain(items), mask=array.is_null())
     if not pa.types.is_struct(array.type):
         return array
     names = [each.name for each in array.type]
@@ -139,10 +138,9 @@ def _plain(array: pa.Array) -> pa.Array:
 
 def _wrapped(array: pa.Array, logical: pl.DataType | None) -> pa.Array:
     if isinstance(logical, pl.List):
-        first, last = array.offsets[0], array.offsets[-1]
-        items = _wrapped(array.values[first.as_py() : last.as_py()], instance(logical.inner))
-        offsets = pc.subtract(array.offsets, first).cast(pa.int64())
-        return pa.LargeListArray.from_arrays(offsets, items, mask=array.is_null())
+        offsets, items = lists.parts(array)
+        wrapped = _wrapped(items, instance(logical.inner))
+        return pa.LargeListArray.from_arrays(offsets.cast(pa.int64()), wrapped, mask=array.is_null())
     if not isinstance(logical, pl.Struct) or not logical.fields:
         return array
     if is_wrapper(logical):

@@ -79,22 +79,23 @@ def changes(old: RowSchema, new: RowSchema) -> tuple[str, ...]:
         for name, each in after.items()
         if name in before and before[name].optional != each.optional
     ]
-    if old.key != new.key:
-        found.append(f"the key was ({', '.join(old.key)}) and is ({', '.join(new.key)})")
-    return tuple(found)
+    return (*found, *_other_key(old, new))
 
 
 def violations(old: RowSchema, new: RowSchema, policy: Compatibility) -> tuple[str, ...]:
     """Why the policy does not allow the change, in words; empty if it does. Another key is never allowed: the
     rows of the lake are found by it."""
-    found = []
-    if old.key != new.key:
-        found.append(f"the key was ({', '.join(old.key)}) and is ({', '.join(new.key)})")
+    found = [*_other_key(old, new)]
     if policy in (Compatibility.BACKWARD, Compatibility.FULL):
         found += _unreadable(old, new, "is new, not null and has no default")
     if policy in (Compatibility.FORWARD, Compatibility.FULL):
         found += _unreadable(new, old, "is gone, was not null and had no default")
     return tuple(dict.fromkeys(found))
+
+
+def _other_key(old: RowSchema, new: RowSchema) -> Iterator[str]:
+    if old.key != new.key:
+        yield f"the key was ({', '.join(old.key)}) and is ({', '.join(new.key)})"
 
 
 def _unreadable(written: RowSchema, reader: RowSchema, missing: str) -> Iterator[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from cdc_platform.core import lists
 
 
 def widen(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Series:
@@ -46,8 +47,6 @@ def _struct(array: pa.StructArray, target: pa.StructType) -> pa.Array:
 
 
 def _list(array: pa.LargeListArray, target: pa.LargeListType) -> pa.Array:
-    # Offsets are counted from zero again: Arrow takes no null mask beside the offsets of a slice.
-    first, last = array.offsets[0], array.offsets[-1]
-    items = _rebuilt(array.values[first.as_py() : last.as_py()], target.value_type)
-    offsets = pc.subtract(array.offsets, first)
-    return pa.LargeListArray.from_arrays(offsets, items, type=target, mask=array.is_null())
+    offsets, items = lists.parts(array)
+    rebuilt = _rebuilt(items, target.value_type)
+    return pa.LargeListArray.from_arrays(offsets, rebuilt, type=target, mask=array.is_null())

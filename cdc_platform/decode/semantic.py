@@ -19,15 +19,17 @@ from typing import Final
 import orjson
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from cdc_platform.core import lists
 from cdc_platform.core.columns import UTC_MICROS
+from cdc_platform.core.logical import WRAPPERS
 from cdc_platform.decode import decimals
 from cdc_platform.decode.shape import Shape
+from cdc_platform.decode.structs import each_field, structs
 
 NAIVE_MICROS: Final = pl.Datetime("us")
-DECIMAL_TEXT: Final = pl.Struct({"$numberDecimal": pl.String})
-"""A decimal of any length, as ``core.logical`` keeps it apart from text."""
+DECIMAL_TEXT: Final = WRAPPERS["decimal"]
+"""A decimal of any length, kept apart from text."""
 
 _COLUMN_TYPE: Final = "__debezium.source.column.type"
 _LENGTH: Final = "__debezium.source.column.length"
@@ -76,8 +78,7 @@ def lake_type(shape: Shape) -> pl.DataType:
         case "array" if shape.items is not None:
             return pl.List(lake_type(_items(shape)))
         case "string" if _is_decimal_text(shape):
-            scale = _declared_scale(shape)
-            return DECIMAL_TEXT if scale is None else pl.Decimal(decimals.DIGITS, scale)
+            return _decimal_type(_declared_scale(shape))
         case "struct" if shape.semantic == _VARIABLE:
             return DECIMAL_TEXT
         case "struct":
@@ -91,8 +92,7 @@ def lake_type(shape: Shape) -> pl.DataType:
     if shape.semantic == _ZONED:
         return UTC_MICROS
     if shape.semantic == f"{_CONNECT}Decimal":
-        scale = _fixed_scale(shape)
-        return DECIMAL_TEXT if scale is None else pl.Decimal(decimals.DIGITS, scale)
+        return _decimal_type(_fixed_scale(shape))
     return _KINDS[shape.kind]
 
 
@@ -109,7 +109,7 @@ def lake_column(values: pl.Series, shape: Shape) -> pl.Series:
             parts = values.struct
             return _wrapped(decimals.texts(parts.field("value"), parts.field("scale")), values)
         case "struct":
-            return _struct(values, shape)
+            return each_field(values, shape, lake_column)
         case "map":
             return _map(values)
     if convert := _CONVERT.get(shape.semantic):
@@ -134,6 +134,10 @@ def lost(values: pl.Series, column: pl.Series) -> pl.Series:
         before, after = values.list.eval(nulls), column.list.eval(nulls)
         return (before.list.first() != after.list.first()).fill_null(value=False)
     return values.is_not_null() & column.is_null()
+
+
+def _decimal_type(scale: int | None) -> pl.DataType:
+    return DECIMAL_TEXT if scale is None else pl.Decimal(decimals.DIGITS, scale)
 
 
 def _fixed_scale(shape: Shape) -> int | None:
@@ -181,14 +185,12 @@ def _decimal_text(values: pl.Series, scale: int | None) -> pl.Series:
     plain = decimals.plain(values)
     if scale is None:
         return _wrapped(plain, values)
-    return plain.cast(pl.Decimal(decimals.DIGITS, scale), strict=False).alias(values.name)
+    return plain.cast(_decimal_type(scale), strict=False).alias(values.name)
 
 
 def _wrapped(texts: pl.Series, values: pl.Series) -> pl.Series:
-    name = values.name
-    row = pl.struct(pl.col("t").alias("$numberDecimal"))
-    frame = pl.DataFrame({"t": texts})
-    return frame.select(pl.when(pl.col("t").is_not_null()).then(row).alias(name))[name]
+    [wrapper] = DECIMAL_TEXT.fields
+    return structs([texts.alias(wrapper.name)], texts.is_not_null()).alias(values.name)
 
 
 def _clock(values: pl.Series, shape: Shape) -> pl.Series:
@@ -237,25 +239,12 @@ _CONVERT: Final[Mapping[str, Callable[[pl.Series, Shape], pl.Series]]] = {
 }
 
 
-def _struct(values: pl.Series, shape: Shape) -> pl.Series:
-    parts = [
-        lake_column(values.struct.field(each.name), each.shape).alias(each.name) for each in shape.fields
-    ]
-    there = values.is_not_null()
-    frame = pl.DataFrame([*parts, there.alias(" there")])
-    row = pl.struct(each.name for each in shape.fields)
-    return frame.select(pl.when(pl.col(" there")).then(row).alias(values.name))[values.name]
-
-
 def _list(values: pl.Series, items: Shape) -> pl.Series:
     array = values.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    # Offsets are counted from zero again: Arrow takes no null mask beside the offsets of a slice.
-    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
-    inner = pl.Series("item", pl.from_arrow(array.values[first:last]))
+    offsets, inside = lists.parts(array)
+    inner = pl.Series("item", pl.from_arrow(inside))
     converted = lake_column(inner, items).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    rebuilt = pa.LargeListArray.from_arrays(
-        pc.subtract(array.offsets, first).cast(pa.int64()), converted, mask=array.is_null()
-    )
+    rebuilt = pa.LargeListArray.from_arrays(offsets.cast(pa.int64()), converted, mask=array.is_null())
     return pl.Series(values.name, pl.from_arrow(rebuilt), dtype=pl.List(lake_type(items)))
 
 

@@ -21,6 +21,7 @@ from cdc_platform.core.ports import Registry
 from cdc_platform.decode.avro import read_datums, schema_ids
 from cdc_platform.decode.refusal import Refusal, sift
 from cdc_platform.decode.shape import Shape, from_avro, from_json
+from cdc_platform.decode.structs import each_field
 
 CONVERTER: Final = (
     "let only the source's connector write to this topic, with wire: avro or json_with_schema in the "
@@ -213,12 +214,7 @@ def _as_avro(values: pl.Series, shape: Shape) -> pl.Series:
                 pl.element().map_batches(lambda inner: _as_avro(inner, items), return_dtype=_avro_type(items))
             )
         case "struct":
-            parts = [
-                _as_avro(values.struct.field(each.name), each.shape).alias(each.name) for each in shape.fields
-            ]
-            frame = pl.DataFrame([*parts, values.is_not_null().alias(" there")])
-            row = pl.struct(each.name for each in shape.fields)
-            return frame.select(pl.when(pl.col(" there")).then(row).alias(values.name))[values.name]
+            return each_field(values, shape, _as_avro)
     return values
 
 

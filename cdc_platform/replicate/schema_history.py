@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -54,8 +54,7 @@ class SchemaHistory:
             return ()
         if self._versions is None:
             self._versions = read_history(self.table, stream)
-        standing = {each.schema.fingerprint: each for each in self._versions}
-        return tuple(each.schema for each in standing.values() if each.state != REFUSED)
+        return tuple(each.schema for each in _standing(self._versions) if each.state != REFUSED)
 
     def keep(self, stream: Stream, seen: Sequence[Seen], state: str, now: datetime) -> None:
         """Write down versions that are not there yet. Raises Conflict if another writer did."""
@@ -70,9 +69,10 @@ class SchemaHistory:
     def accept(self, stream: Stream, now: datetime) -> list[Version]:
         """Take what was refused from now on; returns those versions."""
         assert self.table is not None
-        waiting = refused(self, stream)
+        versions = read_history(self.table, stream)
+        waiting = _refused(versions)
         seen = [Seen(each.schema, each.partition, each.offset, (each.changes,)) for each in waiting]
-        first = len(read_history(self.table, stream)) + 1
+        first = len(versions) + 1
         self._add(stream, [_row(first + n, each, ACCEPTED, now) for n, each in enumerate(seen)])
         return waiting
 
@@ -103,15 +103,22 @@ def read_history(table: LakeTable, stream: Stream) -> list[Version]:
 
 def refused(history: SchemaHistory, stream: Stream) -> list[Version]:
     """The versions that stop the table."""
-    versions = [] if history.table is None else read_history(history.table, stream)
-    standing = {each.schema.fingerprint: each for each in versions}
-    return [each for each in standing.values() if each.state == REFUSED]
+    return [] if history.table is None else _refused(read_history(history.table, stream))
 
 
 def fields_of(columns: pl.Schema, key: str) -> RowSchema:
     """Of a table whose source tells no schema: its columns."""
     found = [Column(name=name, type=named(dtype)) for name, dtype in columns.items() if name not in METADATA]
     return RowSchema(columns=tuple(found), key=(key,))
+
+
+def _refused(versions: Sequence[Version]) -> list[Version]:
+    return [each for each in _standing(versions) if each.state == REFUSED]
+
+
+def _standing(versions: Sequence[Version]) -> Iterable[Version]:
+    """Of each schema the last word."""
+    return {each.schema.fingerprint: each for each in versions}.values()
 
 
 def _row(number: int, seen: Seen, state: str, now: datetime) -> dict[str, object]:

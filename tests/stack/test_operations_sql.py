@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer
 
 from cdc_platform.checking import verify
 from cdc_platform.connect.client import ConnectClient
@@ -25,7 +25,7 @@ from cdc_platform.verify.finding import Check
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.databases import database
 from tests.stack.sql_lake import SqlLake, captured, sql_lake
-from tests.stack.topics import read
+from tests.stack.topics import read, send_again
 
 pytestmark = pytest.mark.stack
 
@@ -80,11 +80,8 @@ def test_what_is_undecodable_sent_again_and_replayed_leaves_the_lake_equal_to_th
 
             last = max(each.offset for each in events if each.partition == events[-1].partition)
             again = [each for each in events if each.partition == events[-1].partition][-4:]
-            producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
-            for each in again:
-                producer.produce(topic, key=each.key, value=each.value, partition=each.partition)
-            producer.produce(topic, key=b"\0\0\0\0\1", value=b"no event", partition=again[0].partition)
-            assert producer.flush(30) == 0
+            broken = replace(again[0], key=b"\0\0\0\0\1", value=b"no event")
+            send_again(bootstrap, topic, [*again, broken])
             db.run("INSERT INTO orders VALUES (100, 100, 'after')")
             spoiled = lake.prove(orders)
             assert (spoiled.verdict, len(spoiled.letters)) == (Verdict.FAIL, 1)

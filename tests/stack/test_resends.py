@@ -7,23 +7,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer
 
 from cdc_platform.core.columns import OPERATION, RESENT
 from cdc_platform.local.stack import Stack
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import Declare, Mongo
 from tests.stack.lake import Lake
-from tests.stack.topics import Record, read
+from tests.stack.topics import read, send_again
 
 pytestmark = pytest.mark.stack
-
-
-def send_again(bootstrap: str, topic: str, records: list[Record]) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
-    for record in records:
-        producer.produce(topic, key=record.key, value=record.value, partition=record.partition)
-    assert producer.flush(30) == 0
 
 
 def test_records_sent_again_are_marked_and_the_lake_equals_the_source(

@@ -1,4 +1,5 @@
-"""What is in a topic, for tests: read from its start, committed records only, until there is enough."""
+"""What is in a topic, for tests: read from its start, committed records only, until there is enough; and
+records sent to it once more."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ def read(bootstrap: str, topic: str, count: int, *, within: float = 30) -> list[
     finally:
         consumer.close()
     raise AssertionError(f"{len(found)} of {count} records in {topic} after {within:g} s: {found}")
+
+
+def send_again(bootstrap: str, topic: str, records: list[Record]) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
+    for record in records:
+        producer.produce(topic, key=record.key, value=record.value, partition=record.partition)
+    assert producer.flush(30) == 0
 
 
 def _partitions(consumer: Consumer, topic: str, end: float) -> list[int]:
