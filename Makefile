@@ -6,6 +6,8 @@ PYTHON ?= python3
 RUN := .venv/bin/python -m
 ARGS ?=
 SERVICE ?= connect
+# Two at a time, each with databases, Kafka and Connect of its own; a file's tests share what it sets up.
+STACKS := -n 2 --dist loadfile
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -19,13 +21,13 @@ hooks: install ## check every commit before it is made (pre-commit)
 demo: install ## capture three small databases into the lake, prove it, and open the UI (ARGS="--once --seconds 30 --report demo.json")
 	@$(RUN) cdc_platform.demo $(ARGS)
 
-test: install ## every test, on real MongoDB, Kafka and Kafka Connect
+test: install ## every test, on real databases, Kafka and Kafka Connect
 	@$(RUN) pytest -q -n 2 -m "not stack and not matrix" $(ARGS)
-	@$(RUN) pytest -m "stack and not matrix" $(ARGS)
+	@$(RUN) pytest -q $(STACKS) -m "stack and not matrix" $(ARGS)
 
 test-matrix: install ## every combination of format, catalog and store (`make test` has pairs of them)
 	@$(RUN) pytest -q -n 2 -m "matrix and not stack" $(ARGS)
-	@$(RUN) pytest -m "matrix and stack" $(ARGS) || [ $$? -eq 5 ]  # 5: there is none, or ARGS chose others
+	@$(RUN) pytest -q $(STACKS) -m "matrix and stack" $(ARGS) || [ $$? -eq 5 ]  # 5: there is none, or ARGS chose others
 
 bench: install ## measure throughput, merges and lag beside what people use; writes bench/results.json
 	@$(RUN) bench $(ARGS)
@@ -38,11 +40,11 @@ test-quick: install ## the unit tests
 	@CDC_SIMULATION_SEEDS=40 $(RUN) pytest -q -n 2 -m "not stack and not matrix" $(ARGS)
 
 test-e2e: install ## the tests on real components alone
-	@$(RUN) pytest -m "stack and not matrix" $(ARGS)
+	@$(RUN) pytest -q $(STACKS) -m "stack and not matrix" $(ARGS)
 
 test-coverage: install ## every test, and how much of the code they run; fails below 80 %
 	@$(RUN) pytest -q -n 2 -m "not stack and not matrix" --cov --cov-report= --cov-fail-under=0 $(ARGS)
-	@$(RUN) pytest -m "stack and not matrix" --cov --cov-append --cov-report=term $(ARGS)
+	@$(RUN) pytest -q $(STACKS) -m "stack and not matrix" --cov --cov-append --cov-report=term $(ARGS)
 
 check: install ## format, lint, types, import contracts and unit tests
 	@$(RUN) ruff format --check .

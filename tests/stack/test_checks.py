@@ -267,6 +267,7 @@ def test_a_topic_tells_whether_it_is_compacted(stack: Stack) -> None:
     for made in admin.create_topics(topics).values():
         made.result(timeout=10)
     log = KafkaLog(stack.endpoints.kafka_bootstrap)
+    eventually(lambda: len(log.streams([topic.topic for topic in topics])) == len(topics))
     assert [log.compacted(topic.topic) for topic in topics] == [False, True]
     for gone in admin.delete_topics([topic.topic for topic in topics]).values():
         gone.result(timeout=10)

@@ -147,11 +147,11 @@ def send_at_new_file(writer: Child, table: TableFiles, sent: signal.Signals) -> 
 
 
 def holds_catalog(lake: Lake) -> bool:
-    """Whether a process was stopped just when it had the embedded catalog locked: nobody overtakes it then,
-    nothing is committed until it goes on or dies."""
+    """Whether a process was stopped just when it had the embedded catalog locked, if only to read it: nobody
+    overtakes it then, nothing is committed until it goes on or dies."""
     with closing(sqlite3.connect(lake.settings.lake_root / "iceberg" / "catalog.db", timeout=1)) as catalog:
         try:
-            catalog.execute("BEGIN IMMEDIATE")
+            catalog.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
             return True
         catalog.rollback()
