@@ -27,6 +27,11 @@ COMMIT: Final = "_commit_version"
 INSERT, PREIMAGE, POSTIMAGE, DELETE = "insert", "update_preimage", "update_postimage", "delete"
 
 
+REBUILT: Final = "cdc.rebuilt"
+"""Key of a commit's metadata that says it exchanged all rows and columns of its table; the value: from what.
+"""
+
+
 class Forgotten(Terminal):
     """The table no longer has that part of its past."""
 
@@ -41,7 +46,7 @@ class Commit:
 
     ``ours``: it carries the platform's own remarks. ``ranges``: the offsets it says it covers. ``applied``:
     the rows that replication says it wrote, ``written``: those the engine says were added; ``lag``: the p95
-    of its rows' lag in seconds; None if not said.
+    of its rows' lag in seconds; None if not said. ``rebuilt``: it exchanged all rows and columns.
     """
 
     version: int
@@ -52,6 +57,27 @@ class Commit:
     applied: int | None
     written: int | None
     lag: float | None = None
+    rebuilt: bool = False
+
+
+def last_rebuilt(commits: Sequence[Commit]) -> int | None:
+    """The newest version of these that exchanged all rows and columns; None without one."""
+    return next((commit.version for commit in reversed(commits) if commit.rebuilt), None)
+
+
+def rebuilding(info: Mapping[str, str]) -> dict[str, str]:
+    """What a commit that exchanges all rows and columns carries. ``info``: may say from what."""
+    return {REBUILT: "rows that were given", **info}
+
+
+def not_over(version: int, uri: str) -> Forgotten:
+    """What to say when changes are asked for that a rebuilt version lies among."""
+    return Forgotten(
+        f"the table was rebuilt in version {version}: changes do not reach over it, as all rows and columns "
+        "were exchanged at once",
+        where=uri,
+        remedy=f"take the state of version {version}, rows(at={version}), and go on from there",
+    )
 
 
 def lag_of(info: Mapping[str, str]) -> float | None:
@@ -88,9 +114,10 @@ class History(Protocol):
 
     def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The rows that these versions changed, in batches of no order, with CHANGE and COMMIT beside the
-        table's columns, or those named.
+        columns that the table had at ``upto``, or those named.
 
-        Raises Forgotten if any of it is no longer there, Damaged if it is and cannot be read.
+        Raises Forgotten if any of it is no longer there, or the table was rebuilt in one of these versions;
+        Damaged if it is there and cannot be read.
         """
         ...
 

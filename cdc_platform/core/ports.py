@@ -6,7 +6,7 @@ and one contract suite holds every adapter to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import polars as pl
@@ -109,6 +109,24 @@ class LakeTable(Protocol):
         """One row per key: delete the key where the operation is a delete, otherwise insert or replace it.
 
         The offsets move even when no row changes. Raises Conflict as ``append``.
+        """
+        ...
+
+    def replace(
+        self,
+        handle: Handle,
+        rows: Iterable[pl.DataFrame],
+        columns: pl.Schema,
+        offsets: Offsets,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        """Exchange all rows and all columns in one commit; readers see the old table or the new one.
+
+        ``columns``: logical types, metadata first. ``rows``: frames of these columns, taken one at a time:
+        memory holds one. ``offsets``, ``positions``: what the table has committed from then on, exactly
+        these. The commit is marked (``core.history.REBUILT``), whether or not ``info`` says from what.
+        Raises Conflict as ``append``; what ``rows`` raises leaves the old table.
         """
         ...
 

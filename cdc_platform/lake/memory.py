@@ -3,11 +3,12 @@
 Invariants
 - A commit is compared with the newest version and replaces it as a whole, or nothing changes.
 - Offsets are part of the version: they move with the rows, and also when no row does.
+- A version has columns of its own: those of another one need not be among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -15,9 +16,10 @@ import polars as pl
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal
+from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle
-from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, ends_of
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, ends_of
 from cdc_platform.core.schema import compare
 from cdc_platform.lake.selection import within
 
@@ -93,6 +95,29 @@ class MemoryTable:
         live = rows.filter(pl.col(OPERATION) != DELETE)
         return self._commit(version, kept, live, advance, info)
 
+    def replace(
+        self,
+        handle: Handle,
+        rows: Iterable[pl.DataFrame],
+        columns: pl.Schema,
+        offsets: Offsets,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        base = self._version(handle)
+        plain = pl.DataFrame(stored(pl.concat([pl.DataFrame(schema=columns), *rows])))
+        return self._add(
+            replace(
+                base,
+                number=base.number + 1,
+                rows=plain,
+                logical=columns,
+                offsets=dict(offsets),
+                info=rebuilding(info),
+                positions=dict(positions),
+            )
+        )
+
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
         rows = self.read(handle, ranges).collect()
         return -(-int(rows.estimated_size()) // rows.height) if rows.height else 0
@@ -116,13 +141,8 @@ class MemoryTable:
         positions: Positions = NOWHERE,
     ) -> Handle:
         plain = pl.DataFrame(stored(added))
-        with self._lock:
-            if self._versions[-1].number != base.number:
-                raise Conflict(
-                    f"version {self._versions[-1].number} was committed since {base.number} was opened",
-                    where=self._uri,
-                )
-            made = replace(
+        return self._add(
+            replace(
                 base,
                 number=base.number + 1,
                 rows=pl.concat([kept, plain], how="diagonal_relaxed"),
@@ -131,6 +151,16 @@ class MemoryTable:
                 info=dict(info),
                 positions={**base.positions, **positions},
             )
+        )
+
+    def _add(self, made: Version) -> Handle:
+        """The version after the one that it was made of, or Conflict."""
+        with self._lock:
+            if self._versions[-1].number != made.number - 1:
+                raise Conflict(
+                    f"version {self._versions[-1].number} was committed since {made.number - 1} was opened",
+                    where=self._uri,
+                )
             self._versions.append(made)
         return self._handle(made)
 

@@ -7,13 +7,15 @@ The contract
 - A commit is made against a handle. If anybody committed since it was opened, the commit is refused, also
   when it would change no row, and leaves no trace.
 - Offsets move with every commit, also when no row does.
+- All rows and columns can be exchanged in one commit, to which the same applies. Its columns, offsets and
+  positions are all that there is from then on.
 """
 
 from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
@@ -24,10 +26,13 @@ import pytest
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, PARTITION, READ, UPDATE
 from cdc_platform.core.errors import Conflict, StreamReplaced
+from cdc_platform.core.history import REBUILT
+from cdc_platform.core.logical import unstored
 from cdc_platform.core.model import Handle
-from cdc_platform.core.offsets import Range, Ranges
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Range, Ranges
 from cdc_platform.core.ports import LakeTable
-from tests.lake.rows import STREAM, Row, fitted, row
+from cdc_platform.core.schema import fit
+from tests.lake.rows import STREAM, Row, fitted, frame, row
 
 Tables = Callable[[], LakeTable]
 """Gives the table as another writer would come by it."""
@@ -91,9 +96,48 @@ def add(table: LakeTable, rows: Iterable[Row], advance: Ranges, **types: Any) ->
     return table.append(handle, fitted(handle, rows, **types), advance, {})
 
 
+def add_frame(table: LakeTable, rows: pl.DataFrame, advance: Ranges) -> Handle:
+    handle = table.open(STREAM)
+    return table.append(handle, fit(rows, handle.logical, where="test"), advance, {})
+
+
 def apply(table: LakeTable, rows: Iterable[Row], advance: Ranges, **types: Any) -> Handle:
     handle = table.open(STREAM)
     return table.merge(handle, fitted(handle, rows, **types), advance, {})
+
+
+def exchanged(
+    table: LakeTable, frames: Iterable[pl.DataFrame], offsets: Offsets, positions: Positions = NOWHERE
+) -> Handle:
+    """All rows and columns replaced by the frames, of which there is one at least."""
+    frames = list(frames)
+    columns = frames[0].schema
+    return table.replace(
+        table.open(STREAM), iter(frames), columns, offsets, {REBUILT: "a new snapshot"}, positions
+    )
+
+
+_ID = {"$oid": "65f0c0ffee65f0c0ffee65f0"}
+_UUID = {"$uuid": "123e4567-e89b-12d3-a456-426614174000"}
+_NUMBER = {"$numberDecimal": "0.10"}
+BEFORE: Row = {"n": 1, "at": {"id": _ID, "x": 2}, "items": [{"sku": "a", "by": _UUID}], "of": _ID}
+AFTER: Mapping[str, Row] = {
+    "fewer": {"n": 1},
+    "none": {},
+    "the same": BEFORE,
+    "more": {**BEFORE, "more": {"deep": [{"er": _NUMBER}]}},
+    "others": {"m": 1.5, "where": {"y": True}},
+    "in another order": dict(reversed(BEFORE.items())),
+    "the first of another type": {**BEFORE, "n": "one"},
+    "all of other types": {
+        "n": "one",
+        "at": {"id": "text", "x": {"y": [2]}},
+        "items": [_UUID],
+        "of": _ID["$oid"],
+    },
+    "marks elsewhere": {"n": _NUMBER, "at": {"id": _UUID, "x": 2}, "items": [_ID], "of": _UUID},
+}
+"""What a row had before its table was rebuilt, and what it may have afterwards."""
 
 
 class LakeTableContract(ABC):
@@ -323,6 +367,148 @@ class LakeTableContract(ABC):
         table.append(handle, fitted(handle, [row(0, 0, "a")]), {0: Range(0, 1)}, info)
         assert info.items() <= self.info(tables()).items()
 
+    @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+    def test_all_rows_and_columns_are_exchanged_at_once(self, tables: Tables, after: Row) -> None:
+        add(tables(), [row(0, n, f"old {n}", **BEFORE) for n in range(3)], {0: Range(0, 3), 1: Range(0, 9)})
+        new = frame([row(0, 1, "a", **after), row(2, 7, "b")])
+        made = exchanged(tables(), [new], {0: 2, 2: 8})
+        read = tables().open(STREAM)
+        assert made.version == read.version
+        assert made.logical == read.logical
+        assert made.schema == read.schema == content(tables()).schema
+        if set(after) != set(BEFORE):  # the same columns may stay in the order they had
+            assert list(read.logical) == list(new.schema)
+        assert dict(read.logical) == dict(new.schema)
+        assert unstored(content(tables()), read.logical).select(new.columns).equals(new)
+        assert places(content(tables(), {2: Range(0, 9)})) == [(2, 7)]
+        more = frame([row(0, 2, "c", **after, later={"$oid": "5" * 24})])
+        add_frame(tables(), more, {0: Range(2, 3)})
+        assert unstored(content(tables()), tables().open(STREAM).logical)["later"].null_count() == 2
+        assert tables().open(STREAM).offsets == {0: 3, 2: 8}
+
+    @pytest.mark.parametrize(("offsets", "positions"), [({0: 1, 1: 20}, {0: 5}), ({2: 0}, {}), ({}, {})])
+    def test_offsets_and_positions_are_exactly_those_given_with_the_rows(
+        self, tables: Tables, offsets: Offsets, positions: Positions
+    ) -> None:
+        table = tables()
+        handle = table.open(STREAM)
+        rows = fitted(handle, [row(p, 0, f"k{p}") for p in range(3)])
+        table.append(handle, rows, {p: Range(0, 10) for p in range(3)}, {}, {0: 2**60, 1: 7})
+        made = exchanged(tables(), [frame([row(0, 0, "a")])], offsets, positions)
+        read = tables().open(STREAM)
+        assert (made.offsets, made.positions) == (read.offsets, read.positions) == (offsets, positions)
+        add(tables(), [row(1, 20, "b")], {1: Range(20, 30)})
+        read = tables().open(STREAM)
+        assert (read.offsets, read.positions) == ({**offsets, 1: 30}, positions)
+        assert keys(tables()) == ["a", "b"]
+
+    def test_no_rows_at_all_are_a_content_as_any_other(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "a", n=1)], {0: Range(0, 1)})
+        columns = pl.Schema({**METADATA, "n": pl.String()})
+        for frames in ([], [pl.DataFrame(schema=columns)]):
+            table = tables()
+            made = table.replace(table.open(STREAM), frames, columns, {0: 1}, {})
+            assert made.logical == columns
+            assert content(tables()).is_empty()
+        add(tables(), [row(0, 1, "b", n="x")], {0: Range(1, 2)})
+        assert content(tables()).select(KEY, "n").rows() == [("b", "x")]
+
+    def test_a_table_that_never_had_a_row_can_be_rebuilt(self, tables: Tables) -> None:
+        exchanged(tables(), [frame([row(0, 0, "a", n=1)])], {0: 1})
+        assert content(tables()).select(KEY, "n").rows() == [("a", 1)]
+
+    def test_frames_are_taken_one_at_a_time_and_become_one_commit(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "old", n=1)], {0: Range(0, 1)})
+        columns = frame([row(0, 0, "", text="")]).schema
+        seen: list[int] = []
+
+        def frames() -> Iterator[pl.DataFrame]:
+            for n in range(12):
+                seen.append(tables().open(STREAM).version)
+                yield frame([row(n % 3, n * 5 + i, f"k{n * 5 + i}", text="x" * n) for i in range(5)])
+
+        table = tables()
+        handle = table.open(STREAM)
+        table.replace(handle, frames(), columns, dict.fromkeys(range(3), 60), {})
+        assert seen == [handle.version] * 12
+        assert sorted(content(tables())[OFFSET].to_list()) == list(range(60))
+        written = [(n // 5 % 3, n, f"k{n}") for n in range(60)]
+        self.assert_every_range_is_exact(tables(), written)
+
+    def test_an_exchange_with_a_stale_handle_leaves_no_trace(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "old", n=1)], {0: Range(0, 1)})
+        loser = tables()
+        late = loser.open(STREAM)
+        won = add(tables(), [row(0, 1, "winner")], {0: Range(1, 2)})
+        new = frame([row(0, 2, "loser", n="x")])
+        for _ in range(2):
+            with pytest.raises(Conflict):
+                loser.replace(late, [new], new.schema, {0: 9}, {}, {0: 9})
+        after = tables().open(STREAM)
+        assert (after.version, after.offsets, after.positions) == (won.version, {0: 2}, {})
+        assert (after.logical, keys(tables())) == (won.logical, ["old", "winner"])
+
+    def test_who_opened_the_table_before_it_was_rebuilt_cannot_write_to_it(self, tables: Tables) -> None:
+        loser = tables()
+        late = loser.open(STREAM)
+        exchanged(tables(), [frame([row(0, 0, "a", n=1)])], {0: 1})
+        with pytest.raises(Conflict):
+            loser.append(late, fitted(late, [row(0, 0, "b", n="x")]), {0: Range(0, 1)}, {})
+        assert keys(tables()) == ["a"]
+
+    def test_a_handle_serves_one_exchange_and_that_of_an_exchange_the_next_commit(
+        self, tables: Tables
+    ) -> None:
+        table = tables()
+        handle = table.open(STREAM)
+        new = frame([row(0, 0, "a", n=1)])
+        made = table.replace(handle, [new], new.schema, {0: 1}, {})
+        with pytest.raises(Conflict):
+            table.replace(handle, [new], new.schema, {0: 1}, {})
+        made = table.append(made, fitted(made, [row(0, 1, "b", n=2)]), {0: Range(1, 2)}, {})
+        made = table.replace(made, [new], new.schema, {0: 1}, {})
+        assert (keys(tables()), made.offsets) == (["a"], {0: 1})
+
+    def test_rows_that_cannot_be_had_to_the_end_leave_the_old_table(self, tables: Tables) -> None:
+        before = add(tables(), [row(0, 0, "old", n=1)], {0: Range(0, 1)})
+        table = tables()
+        new = frame([row(0, 0, "a", n="x")])
+
+        def frames() -> Iterator[pl.DataFrame]:
+            yield new
+            raise LookupError("no more")
+
+        handle = table.open(STREAM)
+        with pytest.raises(LookupError, match="no more"):
+            table.replace(handle, frames(), new.schema, {0: 9}, {})
+        after = tables().open(STREAM)
+        assert (after.version, after.offsets) == (before.version, {0: 1})
+        assert (after.logical, keys(tables())) == (before.logical, ["old"])
+        add(tables(), [row(0, 1, "b", n=2)], {0: Range(1, 2)})
+        assert keys(tables()) == ["old", "b"]
+
+    def test_an_older_handle_still_reads_what_was_there_before_the_exchange(self, tables: Tables) -> None:
+        add(tables(), [row(0, 0, "a", **BEFORE)], {0: Range(0, 1)})
+        table = tables()
+        handle = table.open(STREAM)
+        before = content(tables())
+        exchanged(tables(), [frame([row(0, 0, "b", **AFTER["all of other types"])])], {0: 1})
+        for ranges in (None, {0: Range(0, 9)}):
+            assert table.read(handle, ranges).collect().equals(before)
+
+    def test_an_exchange_says_that_it_is_one_and_carries_its_info(self, tables: Tables) -> None:
+        table = tables()
+        new = frame([row(0, 0, "a")])
+        handle = table.replace(table.open(STREAM), [new], new.schema, {}, {"cdc.note": "é"})
+        told = self.info_of_the_exchange(tables())
+        assert (told["cdc.note"], REBUILT in told) == ("é", True)
+        table.replace(handle, [new], new.schema, {}, {REBUILT: "its changelog"})
+        assert self.info_of_the_exchange(tables())[REBUILT] == "its changelog"
+
+    def info_of_the_exchange(self, table: LakeTable) -> Mapping[str, str]:
+        """What the newest exchange carried."""
+        return self.info(table)
+
     def history(self, table: LakeTable) -> list[tuple[int, int, str]]:
         """Commits over three partitions with gaps and a growing schema; gives (partition, offset, key)."""
         written = []
@@ -488,6 +674,19 @@ class MergeContract(LakeTableContract):
         assert content(table).select(KEY, "n").rows() == [("m", 0), (key, 2)]
         apply(table, [row(0, 3, key, DELETE)], {0: Range(3, 4)})
         assert keys(table) == ["m"]
+
+    def test_merges_go_on_from_what_was_exchanged(self, tables: Tables) -> None:
+        apply(tables(), [row(0, n, f"k{n}", n=n) for n in range(4)], {0: Range(0, 4)})
+        exchanged(tables(), [frame([row(0, n, f"k{n}", n=str(n)) for n in range(2, 6)])], {0: 6})
+        rows = [row(0, 6, "k2", UPDATE, n="x", m=1), row(0, 7, "k3", DELETE), row(0, 8, "k9", n="y")]
+        made = apply(tables(), rows, {0: Range(6, 9)})
+        assert content(tables()).select(KEY, "n", "m").rows() == [
+            ("k4", "4", None),
+            ("k5", "5", None),
+            ("k2", "x", 1),
+            ("k9", "y", None),
+        ]
+        assert made.offsets == {0: 9}
 
     def test_a_deleted_key_comes_back_with_its_new_row_only(self, tables: Tables) -> None:
         apply(tables(), [row(0, 0, "a", n=1, old=True)], {0: Range(0, 1)})

@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OFFSET, PARTITION, UPDATE
 from cdc_platform.core.errors import Conflict, Transient
+from cdc_platform.core.history import REBUILT
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.core.ports import LakeTable
@@ -41,11 +42,20 @@ def newest_info(table: LakeTable) -> Mapping[str, str]:
     return DeltaTable(table.uri).history(1)[0]
 
 
+def newest_exchange(table: DeltaTable) -> Mapping[str, str]:
+    """A changelog has a commit after it, which changes no row."""
+    found: Mapping[str, str] = next(each for each in table.history(2) if REBUILT in each)
+    return found
+
+
 class DeltaContract(LakeTableContract):
     """What both Delta tables do besides."""
 
     def info(self, table: LakeTable) -> Mapping[str, str]:
         return newest_info(table)
+
+    def info_of_the_exchange(self, table: LakeTable) -> Mapping[str, str]:
+        return newest_exchange(DeltaTable(table.uri))
 
     def test_ranges_stay_exact_after_compaction(self, tables: Tables) -> None:
         written = self.history(tables())

@@ -18,6 +18,7 @@ from cdc_platform.lake.iceberg.catalog import on_sqlite
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from cdc_platform.lake.s3 import S3Folder
 from tests.lake.contract import LakeTableContract, MergeContract, Tables
+from tests.lake.test_contract import newest_exchange
 
 
 class _Delta:
@@ -33,6 +34,9 @@ class _Delta:
             1
         )[0]
         return found
+
+    def info_of_the_exchange(self, table: LakeTable) -> Mapping[str, str]:
+        return newest_exchange(DeltaTable(table.uri, storage_options=self.place.access().delta))
 
 
 class _Iceberg:
@@ -65,6 +69,13 @@ class TestDeltaChangelogInShort(_Delta):
     test_an_older_handle_still_reads_its_own_version = (
         LakeTableContract.test_an_older_handle_still_reads_its_own_version
     )
+    test_offsets_and_positions_are_exactly_those_given_with_the_rows = (
+        LakeTableContract.test_offsets_and_positions_are_exactly_those_given_with_the_rows
+    )
+    test_frames_are_taken_one_at_a_time_and_become_one_commit = (
+        LakeTableContract.test_frames_are_taken_one_at_a_time_and_become_one_commit
+    )
+    assert_every_range_is_exact = LakeTableContract.assert_every_range_is_exact
     test_the_size_of_a_row_is_that_of_the_largest_rows_in_the_ranges = (
         LakeTableContract.test_the_size_of_a_row_is_that_of_the_largest_rows_in_the_ranges
     )
@@ -77,6 +88,10 @@ class TestIcebergCurrentInShort(_Iceberg):
         LakeTableContract.test_new_columns_and_nested_fields_appear_and_old_rows_give_null
     )
     test_info_travels_with_the_commit = MergeContract.test_info_travels_with_the_commit
+    test_merges_go_on_from_what_was_exchanged = MergeContract.test_merges_go_on_from_what_was_exchanged
+    test_an_exchange_with_a_stale_handle_leaves_no_trace = (
+        LakeTableContract.test_an_exchange_with_a_stale_handle_leaves_no_trace
+    )
 
 
 class TestDeltaCurrentInShort(_Delta):

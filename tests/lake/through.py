@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 from cdc_platform.core.model import Handle
-from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream
 from cdc_platform.core.ports import LakeTable
 
 
@@ -39,6 +39,17 @@ class Through:
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
         return self._table.merge(self._base(handle), rows, advance, info)
+
+    def replace(
+        self,
+        handle: Handle,
+        rows: Iterable[pl.DataFrame],
+        columns: pl.Schema,
+        offsets: Offsets,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        return self._table.replace(self._base(handle), rows, columns, offsets, info, positions)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
         return self._table.row_bytes(handle, ranges)

@@ -24,7 +24,17 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.history import CHANGE, COMMIT, Commit, Damaged, Forgotten, lag_of
+from cdc_platform.core.history import (
+    CHANGE,
+    COMMIT,
+    REBUILT,
+    Commit,
+    Damaged,
+    Forgotten,
+    lag_of,
+    last_rebuilt,
+    not_over,
+)
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.delta.files import files_of
 from cdc_platform.lake.store import Place, at_once, delta_options, read, scan_options, tail, unanswered
@@ -73,7 +83,7 @@ class DeltaHistory:
         wanted = None if columns is None else [*columns, CHANGE, COMMIT]
         self._require_files(after, upto)
         try:
-            feed = self._table().load_cdf(starting_version=after + 1, ending_version=upto, columns=wanted)
+            feed = self._table(upto).load_cdf(starting_version=after + 1, ending_version=upto, columns=wanted)
             for batch in pa.RecordBatchReader.from_stream(feed):
                 yield pl.DataFrame(pa.Table.from_batches([batch]))
         except (DeltaError, pa.ArrowException, OSError) as error:
@@ -91,10 +101,15 @@ class DeltaHistory:
         return tuple(each for each in found if each)
 
     def _require_files(self, after: int, upto: int) -> None:
-        """Raise Forgotten or Damaged for the first file of the feed that is not as the log says."""
+        """Raise Forgotten if the table was rebuilt in between; Forgotten or Damaged for the first file of the
+        feed that is not as the log says."""
         versions = range(after + 1, upto + 1)
+        log = at_once(self._actions, versions)
+        known = [_commit(version, each) for version, each in zip(versions, log, strict=True) if each]
+        if rebuilt := last_rebuilt(known):
+            raise not_over(rebuilt, self.uri)
         files = []
-        for version, actions in zip(versions, at_once(self._actions, versions), strict=True):
+        for version, actions in zip(versions, log, strict=True):
             if actions is None:
                 raise Forgotten(f"version {version} is not in the log any more", where=self.uri)
             files += [(version, file["path"], file.get("size")) for file in _feed_files(actions)]
@@ -195,6 +210,7 @@ def _commit(version: int, actions: Sequence[Action]) -> Commit:
         None if applied is None else sum(applied.values()),
         None if written is None else int(written),
         lag_of(info),
+        REBUILT in info,
     )
 
 

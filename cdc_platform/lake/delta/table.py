@@ -14,6 +14,8 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
   columns, so new columns come first, with an append of no rows; a crash in between leaves columns of nulls
   and old offsets.
 - ``streamed_exec=False``: with the streaming executor the target is not pruned by the source's keys.
+- A table that is only appended to says so to other engines, too (``delta.appendOnly``). Should that have been
+  lifted and not put back, by a rebuild that was killed (``replacing``), the next append puts it back first.
 - The batch fits the table before it gets here: deltalake stores 1.5 as 1 in an integer column, silently.
 - The metadata columns come first: Delta keeps statistics for the first 32 columns only, and ``read`` prunes
   files by their offsets.
@@ -21,25 +23,34 @@ Invariants (measured on deltalake 1.6; the contract suite pins them)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from cdc_platform.core.columns import DELETE, KEY, OPERATION
 from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
+from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle, Kind
-from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, describe
 from cdc_platform.core.position import Engine, made_with
 from cdc_platform.lake.delta.files import Files, files_of, schema_of
 from cdc_platform.lake.delta.history import commits_of
 from cdc_platform.lake.delta.marks import logical
 from cdc_platform.lake.delta.owner import description, filled_by
+from cdc_platform.lake.delta.replacing import (
+    APPEND_ONLY,
+    HOOKS,
+    append_only,
+    exchange,
+    new_files,
+    set_append_only,
+)
 from cdc_platform.lake.delta.transactions import STANDING, Standing, standing
 from cdc_platform.lake.identity import stream_of
 from cdc_platform.lake.place import require_conditional_put
@@ -126,18 +137,19 @@ class DeltaLakeTable:
         positions: Positions = NOWHERE,
     ) -> Handle:
         table, stream = self._at(handle)
-        moved = Standing(handle.offsets, handle.positions).moved(advance, positions)
-        try:
+        before = Standing(handle.offsets, handle.positions)
+        moved = before.moved(advance, positions)
+        with self._committing(f"the commit of {describe(advance)}"):
+            if self._only_appended and not append_only(table):
+                set_append_only(table, _commit(stream, before, {}), only=True)
             write_deltalake(
                 table,
                 stored(rows),
                 mode="append",
                 schema_mode="merge",
                 commit_properties=_commit(stream, moved, info),
-                post_commithook_properties=_HOOKS,
+                post_commithook_properties=HOOKS,
             )
-        except (DeltaError, OSError) as error:
-            raise self._refused(error, advance) from error
         return self._handle(table, stream, moved)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
@@ -146,7 +158,7 @@ class DeltaLakeTable:
             return self.append(handle, rows, advance, info)
         base = handle if rows.schema == handle.logical else self._evolve(handle, rows)
         moved = Standing(handle.offsets, handle.positions).moved(advance, NOWHERE)
-        try:
+        with self._committing(f"the commit of {describe(advance)}"):
             (
                 table.merge(
                     stored(rows),
@@ -155,18 +167,42 @@ class DeltaLakeTable:
                     target_alias="t",
                     streamed_exec=False,
                     commit_properties=_commit(stream, moved, info),
-                    post_commithook_properties=_HOOKS,
+                    post_commithook_properties=HOOKS,
                 )
                 .when_matched_delete(f"{OPERATION_COLUMN} = '{DELETE}'")
                 .when_matched_update_all(f"{OPERATION_COLUMN} <> '{DELETE}'")
                 .when_not_matched_insert_all(f"{OPERATION_COLUMN} <> '{DELETE}'")
                 .execute()
             )
-        except (DeltaError, OSError) as error:
-            raise self._refused(error, advance) from error
         if table.version() == base.version:
             return self.append(base, rows.clear(), advance, info)
         return self._handle(table, stream, moved)
+
+    def replace(
+        self,
+        handle: Handle,
+        rows: Iterable[pl.DataFrame],
+        columns: pl.Schema,
+        offsets: Offsets,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        table, stream = self._at(handle)
+        before, now = Standing(handle.offsets, handle.positions), Standing(offsets, positions)
+        schema = stored(pl.DataFrame(schema=columns)).schema
+        with new_files(self._place, schema, table.metadata().partition_columns) as files:
+            for frame in rows:
+                with self._committing("files that were written"):
+                    files.add(frame)
+            with self._committing("the exchange of all rows"):
+                if append_only(table):
+                    set_append_only(table, _commit(stream, before, {}), only=False)
+                commit = _commit(stream, now, rebuilding(info), before.given_up(stream, now))
+                exchange(table, files, schema, commit)
+        if self._only_appended:
+            with suppress(DeltaError, OSError):  # the rows are exchanged; the next append puts it back
+                set_append_only(table, _commit(stream, now, {}), only=True)
+        return self._handle(table, stream, now)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
         return self._opened(handle).files.overlapping(ranges).row_bytes()
@@ -195,6 +231,10 @@ class DeltaLakeTable:
             return self._loaded()
         except (DeltaError, OSError) as error:
             raise self._unavailable("could not be created", error) from error
+
+    @property
+    def _only_appended(self) -> bool:
+        return APPEND_ONLY in _CONFIGURATION[self._kind]
 
     def _configuration(self) -> dict[str, str | None]:
         often = {"delta.checkpointInterval": _CHECKPOINT_EVERY} if isinstance(self._place, S3Folder) else {}
@@ -244,10 +284,14 @@ class DeltaLakeTable:
             "partition_collections_by of the source), or take a new snapshot into a new table",
         )
 
-    def _refused(self, error: Exception, advance: Ranges) -> Transient:
-        if isinstance(error, CommitFailedError):
-            return Conflict(f"another writer committed first ({error})", where=self.uri)
-        return self._unavailable(f"did not confirm the commit of {describe(advance)}", error)
+    @contextmanager
+    def _committing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except CommitFailedError as error:
+            raise Conflict(f"another writer committed first ({error})", where=self.uri) from error
+        except (DeltaError, OSError) as error:
+            raise self._unavailable(f"did not confirm {what}", error) from error
 
     def _unavailable(self, what: str, error: Exception) -> Transient:
         return Transient(
@@ -259,15 +303,14 @@ class DeltaLakeTable:
 
 
 _CONFIGURATION: Mapping[str, Mapping[str, str | None]] = {
-    "dead_letters": {"delta.appendOnly": "true"},
-    "schemas": {"delta.appendOnly": "true"},
-    Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", "delta.appendOnly": "true"},
+    "dead_letters": {APPEND_ONLY: "true"},
+    "schemas": {APPEND_ONLY: "true"},
+    Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", APPEND_ONLY: "true"},
     Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
 }
 _CHECKPOINT_EVERY = "10"
 """Commits between two checkpoints in S3: opening a table asks twice for each commit since the last one."""
 _WHAT = ("the disk's space and the folder's permissions", "the store, the network and the credentials")
-_HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True)
@@ -287,9 +330,11 @@ def _named(columns: Sequence[str]) -> str:
     return ", ".join(columns) or "nothing"
 
 
-def _commit(stream: Stream, moved: Standing, info: Mapping[str, str]) -> CommitProperties:
+def _commit(
+    stream: Stream, at: Standing, info: Mapping[str, str], given_up: Sequence[Transaction] = ()
+) -> CommitProperties:
     return CommitProperties(
-        app_transactions=moved.transactions(stream),
+        app_transactions=[*at.transactions(stream), *given_up],
         custom_metadata={**info, STANDING: stream.identity},
         max_commit_retries=0,
     )

@@ -5,7 +5,8 @@ of the version that a commit is made against, and Delta refuses that commit if a
 
 Invariant: each commit carries all of them, also those that do not move, and says so (STANDING). So one file
 of the log tells where a table stands: the newest that was written here. deltalake itself reads, for each
-identifier, all commits since the last checkpoint; that is the way only where no commit says so.
+identifier, all commits since the last checkpoint; that is the way only where no commit says so. Such a way
+needs a word for a partition that has no offset any more, as no identifier can be taken back: _NONE.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from cdc_platform.lake.store import Place, read
 
 STANDING: Final = "cdc.standing"
 """Key of a commit's metadata: the stream all of whose offsets and positions the commit carries."""
+
+_NONE: Final = -1
+"""Of an identifier whose partition has no offset, or no position, since the table's rows were exchanged."""
 
 _LOOK_BACK: Final = 4
 """Commits looked into: the newest may be a compaction's or a vacuum's, which carry none."""
@@ -44,6 +48,16 @@ class Standing:
         return [
             *(Transaction(stream.app_id(p), offset) for p, offset in sorted(self.offsets.items())),
             *(Transaction(stream.position_id(p), each) for p, each in sorted(self.positions.items())),
+        ]
+
+    def given_up(self, stream: Stream, now: Standing) -> list[Transaction]:
+        """What a commit carries besides that leaves behind what is not in ``now``."""
+        return [
+            *(Transaction(stream.app_id(p), _NONE) for p in sorted(self.offsets.keys() - now.offsets.keys())),
+            *(
+                Transaction(stream.position_id(p), _NONE)
+                for p in sorted(self.positions.keys() - now.positions.keys())
+            ),
         ]
 
 
@@ -71,7 +85,7 @@ def _told(stream: Stream, identifiers: list[Mapping[str, Any]]) -> Standing:
     offsets: dict[int, int] = {}
     positions: dict[int, int] = {}
     for each in identifiers:
-        if found := named.fullmatch(each["appId"]):
+        if (found := named.fullmatch(each["appId"])) and each["version"] != _NONE:
             (positions if found[2] else offsets)[int(found[1])] = int(each["version"])
     return Standing(offsets, positions)
 
@@ -82,9 +96,9 @@ def _offsets(table: DeltaTable, stream: Stream) -> dict[int, int]:
     offsets = {}
     for partition in count():
         offset = table.transaction_version(stream.app_id(partition))
-        if offset is not None:
+        if offset is not None and offset != _NONE:
             offsets[partition] = offset
-        elif partition >= stream.partitions:
+        elif offset is None and partition >= stream.partitions:
             break
     return offsets
 
@@ -92,4 +106,4 @@ def _offsets(table: DeltaTable, stream: Stream) -> dict[int, int]:
 def _positions(table: DeltaTable, stream: Stream, offsets: Offsets) -> dict[int, int]:
     """Of the partitions that have an offset."""
     told = {p: table.transaction_version(stream.position_id(p)) for p in offsets}
-    return {p: position for p, position in told.items() if position is not None}
+    return {p: position for p, position in told.items() if position not in (None, _NONE)}

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, ManifestEntryStatus
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
@@ -33,10 +34,13 @@ from cdc_platform.core.history import (
     INSERT,
     POSTIMAGE,
     PREIMAGE,
+    REBUILT,
     Commit,
     Damaged,
     Forgotten,
     lag_of,
+    last_rebuilt,
+    not_over,
 )
 from cdc_platform.core.offsets import RANGES, parse
 from cdc_platform.lake.iceberg.arrow import from_file
@@ -90,6 +94,9 @@ class IcebergHistory:
     def changes(self, after: int, upto: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         table = self._table()
         known = {_number(each): each for each in _snapshots(table)}
+        if rebuilt := last_rebuilt([_commit(each) for n, each in known.items() if after < n <= upto]):
+            raise not_over(rebuilt, self.uri)
+        schema = _schema_at(table, known.get(upto))
         for version in range(max(after, 0) + 1, upto + 1):
             if version not in known:
                 raise Forgotten(
@@ -97,7 +104,7 @@ class IcebergHistory:
                     where=self.uri,
                     remedy="check more often than old snapshots expire (retention.files_hours)",
                 )
-            yield self._changed(table, known[version], columns)
+            yield self._changed(table, schema, known[version], columns)
 
     def damaged(self, version: int | None = None) -> tuple[str, ...]:
         table = self._table()
@@ -107,20 +114,24 @@ class IcebergHistory:
         files = [task.file for task in table.scan(snapshot_id=found[-1].snapshot_id).plan_files()]
         return tuple(what for file in files if (what := _damage(table, file)))
 
-    def _changed(self, table: Table, snapshot: Snapshot, columns: Sequence[str] | None) -> pl.DataFrame:
+    def _changed(
+        self, table: Table, schema: Schema, snapshot: Snapshot, columns: Sequence[str] | None
+    ) -> pl.DataFrame:
         version = _number(snapshot)
         try:
             removed, added = _files(table, snapshot)
-            gone = pl.concat([self._read(table, file, _ROW) for file in removed] or [_nothing(table, _ROW)])
-            come = pl.concat([self._read(table, file, _ROW) for file in added] or [_nothing(table, _ROW)])
+            narrow = schema.select(*_ROW)
+            gone = pl.concat([_read(table, file, narrow) for file in removed] or [_nothing(narrow)])
+            come = pl.concat([_read(table, file, narrow) for file in added] or [_nothing(narrow)])
             before, after = _without(gone, come), _without(come, gone)
-            wanted = list(columns or (field.name for field in table.schema().fields))
+            wanted = list(columns or (field.name for field in schema.fields))
+            whole = schema.select(*dict.fromkeys([*wanted, *_ROW]))
             return pl.concat(
                 [
-                    self._images(table, removed, before, after, wanted, (PREIMAGE, DELETE)),
-                    self._images(table, added, after, before, wanted, (POSTIMAGE, INSERT)),
+                    _images(table, whole, removed, before, after, (PREIMAGE, DELETE)),
+                    _images(table, whole, added, after, before, (POSTIMAGE, INSERT)),
                 ]
-            ).with_columns(pl.lit(version, dtype=pl.Int64).alias(COMMIT))
+            ).select(*wanted, CHANGE, pl.lit(version, dtype=pl.Int64).alias(COMMIT))
         except FileNotFoundError as error:
             raise Forgotten(
                 f"the files of version {version} are not there any more: {error}",
@@ -132,33 +143,33 @@ class IcebergHistory:
                 raise _unreadable(error, self.uri) from error
             raise Damaged(f"version {version} cannot be read: {_short(error)}", where=self.uri) from error
 
-    def _images(
-        self,
-        table: Table,
-        files: Sequence[DataFile],
-        rows: pl.DataFrame,
-        others: pl.DataFrame,
-        columns: Sequence[str],
-        kinds: tuple[str, str],
-    ) -> pl.DataFrame:
-        """The rows, whole. ``kinds``: what a row is whose key is among the others, and what any other is."""
-        paired = pl.col(KEY).is_in(others[KEY].implode())
-        marked = rows.with_columns(
-            pl.when(paired).then(pl.lit(kinds[0])).otherwise(pl.lit(kinds[1])).alias(CHANGE)
-        )
-        needed = list(dict.fromkeys([*columns, *_ROW]))
-        read = (self._read(table, file, needed) for file in files if marked.height)
-        found = [rows.join(marked, on=_ROW, nulls_equal=True) for rows in read]
-        none = _nothing(table, needed).with_columns(pl.lit("").alias(CHANGE))
-        return pl.concat([none, *found]).select(*columns, CHANGE)
-
-    def _read(self, table: Table, file: DataFile, columns: Sequence[str]) -> pl.DataFrame:
-        with table.io.new_input(file.file_path).open() as source:
-            return _frame(from_file(pq.read_table(source), table.schema().select(*columns)))
-
     def _table(self) -> Table:
         with answering("could not be loaded", self.uri, "check the catalog and the store"):
             return self._catalog().load_table(self._identifier)
+
+
+def _images(
+    table: Table,
+    schema: Schema,
+    files: Sequence[DataFile],
+    rows: pl.DataFrame,
+    others: pl.DataFrame,
+    kinds: tuple[str, str],
+) -> pl.DataFrame:
+    """The rows, with the columns of the schema. ``kinds``: what a row is whose key is among the others, and
+    what any other is."""
+    paired = pl.col(KEY).is_in(others[KEY].implode())
+    marked = rows.with_columns(
+        pl.when(paired).then(pl.lit(kinds[0])).otherwise(pl.lit(kinds[1])).alias(CHANGE)
+    )
+    read = (_read(table, file, schema) for file in files if marked.height)
+    found = [rows.join(marked, on=_ROW, nulls_equal=True) for rows in read]
+    return pl.concat([_nothing(schema).with_columns(pl.lit("").alias(CHANGE)), *found])
+
+
+def _read(table: Table, file: DataFile, schema: Schema) -> pl.DataFrame:
+    with table.io.new_input(file.file_path).open() as source:
+        return _frame(from_file(pq.read_table(source), schema))
 
 
 def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
@@ -188,6 +199,7 @@ def _commit(snapshot: Snapshot) -> Commit:
         None if applied is None else sum(applied.values()),
         None if written is None else int(written),
         lag_of(info),
+        REBUILT in info,
     )
 
 
@@ -231,8 +243,16 @@ def _unreadable(error: Exception, where: str) -> Transient:
     )
 
 
-def _nothing(table: Table, columns: Sequence[str]) -> pl.DataFrame:
-    return _frame(schema_to_pyarrow(table.schema().select(*columns)).empty_table())
+def _nothing(schema: Schema) -> pl.DataFrame:
+    return _frame(schema_to_pyarrow(schema).empty_table())
+
+
+def _schema_at(table: Table, snapshot: Snapshot | None) -> Schema:
+    """Of the table as a snapshot left it; the newest one's are the table's own."""
+    newest = table.current_snapshot()
+    if snapshot is None or newest is None or snapshot.snapshot_id == newest.snapshot_id:
+        return table.schema()
+    return table.schemas().get(snapshot.schema_id or 0, table.schema())
 
 
 def _frame(rows: pa.Table) -> pl.DataFrame:

@@ -6,7 +6,8 @@ each (pyiceberg 0.12). A table that gets a commit a second would have 600,000 of
 Invariants
 - Some newest snapshots stay, and of those before them the last of each hour. A commit that finds as many
   others forgets them, so that a commit costs the same however long the table has been written.
-- The newest snapshot is never forgotten, nor one that has a name. Rows and offsets do not change.
+- The newest snapshot is never forgotten, nor one that has a name, nor one that rebuilt the table: those who
+  follow its changes learn from it that they have to begin anew. Rows and offsets do not change.
 - Files are not removed here: those that no snapshot needs any more go with the next clean-up, once they are
   old (``upkeep.remove_orphans``), so that a reader who has begun with one can end.
 """
@@ -22,8 +23,10 @@ from typing import Any, Final, cast
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import RemoveSnapshotsUpdate, TableRequirement, TableUpdate
 
+from cdc_platform.core.history import REBUILT
 from cdc_platform.core.model import Contents, Kind
 
 REMEMBERED: Final[Mapping[Contents, int]] = {
@@ -78,9 +81,14 @@ def forgotten(metadata: TableMetadata, remembered: int) -> tuple[int, ...]:
     named = {ref.snapshot_id for ref in metadata.refs.values()}
     aged = sorted(metadata.snapshots, key=lambda each: each.sequence_number or 0)[:-remembered]
     last = {each.timestamp_ms // APART_MS: each.snapshot_id for each in aged}
-    kept = named.union(last.values())
+    rebuilt = (each.snapshot_id for each in aged if _rebuilt(each))
+    kept = named.union(last.values(), rebuilt)
     old = tuple(each.snapshot_id for each in aged if each.snapshot_id not in kept)
     return old if len(old) >= remembered else ()
+
+
+def _rebuilt(snapshot: Snapshot) -> bool:
+    return snapshot.summary is not None and REBUILT in snapshot.summary.additional_properties
 
 
 def without_past(table: Table) -> Table:

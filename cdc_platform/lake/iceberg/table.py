@@ -13,7 +13,7 @@ Invariants (measured on pyiceberg 0.12; the contract suite pins them)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
 )
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
 from pyiceberg.transforms import IdentityTransform
@@ -35,9 +36,10 @@ from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DELETE, KEY, OPERATION
 from cdc_platform.core.errors import Conflict, Terminal
+from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
-from cdc_platform.core.offsets import NOWHERE, Positions, Ranges, Stream, describe, ends_of
+from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, describe, ends_of
 from cdc_platform.core.position import Engine, made_with
 from cdc_platform.lake.iceberg.bounds import without_bounds
 from cdc_platform.lake.iceberg.failures import answering
@@ -57,6 +59,7 @@ from cdc_platform.lake.iceberg.properties import (
     require_own_offsets,
     text,
 )
+from cdc_platform.lake.iceberg.replacing import exchange_columns
 from cdc_platform.lake.identity import stream_of
 from cdc_platform.lake.selection import within
 
@@ -122,6 +125,29 @@ class IcebergLakeTable:
             live = arrow.filter((rows[OPERATION] != DELETE).to_arrow())
             hit = list(holding(opened.base, keys)) if len(keys) else []
             _write(transaction, opened.base, live, summary, hit, keys)
+        return self._handle(opened.table, opened.stream)
+
+    def replace(
+        self,
+        handle: Handle,
+        rows: Iterable[pl.DataFrame],
+        columns: pl.Schema,
+        offsets: Offsets,
+        info: Mapping[str, str],
+        positions: Positions = NOWHERE,
+    ) -> Handle:
+        opened = self._opened(handle)
+        now = {OFFSETS: text(offsets), POSITIONS: text(positions)}
+        with self._transaction(handle, "the exchange of all rows") as transaction:
+            exchange_columns(transaction, handle.logical, columns)
+            made = [file for frame in rows for file in _new_files(transaction, opened.base, stored(frame))]
+            update = transaction.update_snapshot(snapshot_properties={**rebuilding(info), **now})
+            with update.overwrite() as snapshot:
+                for task in opened.base.scan().plan_files():
+                    snapshot.delete_data_file(task.file)
+                for file in made:
+                    snapshot.append_data_file(file)
+            transaction.set_properties(now)
         return self._handle(opened.table, opened.stream)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
@@ -213,19 +239,12 @@ class IcebergLakeTable:
         positions: Positions,
     ) -> Iterator[tuple[Transaction, pa.Table, dict[str, str]]]:
         """A transaction with the columns that the rows need, what to write, and the snapshot's summary."""
-        opened = self._opened(handle)
-        if opened.used:
-            raise Conflict("this handle has made its commit already", where=self.uri)
         moved = {
             OFFSETS: text({**handle.offsets, **ends_of(advance)}),
             POSITIONS: text({**handle.positions, **positions}),
         }
         arrow = stored(rows)
-        with (
-            self._answering(f"did not confirm the commit of {describe(advance)}"),
-            forgetting(opened.table, opened.base.metadata, self._remembered),
-            opened.table.transaction() as transaction,
-        ):
+        with self._transaction(handle, f"the commit of {describe(advance)}") as transaction:
             if rows.schema != handle.logical:
                 with transaction.update_schema() as columns:
                     columns.union_by_name(documented(arrow.schema))
@@ -233,6 +252,19 @@ class IcebergLakeTable:
                 transaction.set_properties(told)
             yield transaction, arrow, {**info, **moved}
             transaction.set_properties(moved)
+
+    @contextmanager
+    def _transaction(self, handle: Handle, what: str) -> Iterator[Transaction]:
+        """The one commit of a handle."""
+        opened = self._opened(handle)
+        if opened.used:
+            raise Conflict("this handle has made its commit already", where=self.uri)
+        with (
+            self._answering(f"did not confirm {what}"),
+            forgetting(opened.table, opened.base.metadata, self._remembered),
+            opened.table.transaction() as transaction,
+        ):
+            yield transaction
 
     def _answering(self, failed: str) -> AbstractContextManager[None]:
         return answering(
@@ -255,6 +287,13 @@ class _Opened:
     @property
     def used(self) -> bool:
         return self.table.metadata is not self.opened_at
+
+
+def _new_files(transaction: Transaction, base: Table, rows: pa.Table) -> Iterator[DataFile]:
+    """Files with the rows, in the columns that the table has within the transaction."""
+    if told := without_bounds(rows, transaction.table_metadata.properties):
+        transaction.set_properties(told)
+    yield from written(transaction.table_metadata, base.io, rows)
 
 
 def _write(
