@@ -24,7 +24,13 @@ __all__ = ["connect", "declare", "mongo", "stack"]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / os.environ.get("CDC_SOAK_DIR", ".cdc/soak")
-CODE = ("cdc_platform/**/*.py", "tests/simulation/*.py", "tests/soak/*.py", "tests/stack/crash/*.py")
+CODE = (
+    "cdc_platform/**/*.py",
+    "tests/simulation/*.py",
+    "tests/soak/*.py",
+    "tests/stack/concurrent/*.py",
+    "tests/stack/crash/*.py",
+)
 NUMBERS = re.compile("CDC_SOAK_(?!DIR).*|CDC_SIMULATION_SEEDS|CDC_TEST_SEED")
 
 
