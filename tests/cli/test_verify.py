@@ -3,11 +3,13 @@ tests/stack/test_checks.py."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cdc_platform.cli.failures import Exit
 from cdc_platform.verify.finding import MEANINGS, Check
-from tests.cli.calling import cdc, document
+from tests.cli.calling import cdc, declare, document
 from tests.cli.conftest import Nowhere
 
 
@@ -52,3 +54,55 @@ def test_what_cannot_be_checked_is_unknown_with_a_code_of_its_own(nowhere: Nowhe
         assert each["cause"]
         assert "Kafka did not answer" in each["text"]
     assert "UNKNOWN shop.orders (delta) content" in result.stderr
+
+
+def test_all_is_every_check_of_every_table_of_every_source(nowhere: Nowhere) -> None:
+    result = cdc("--sources", nowhere.sources, "verify", "--all", "--json", env=nowhere.env)
+    assert result.exit_code == Exit.UNPROVEN
+    told = document(result)
+    assert told["verdict"] == "unknown"
+    assert told["scope"] == "Every check of every table of every source."
+    assert {(each["source"], each["verdict"]) for each in told["sources"]} == {
+        ("shop", "unknown"),
+        ("ledger", "unknown"),
+    }
+    assert {(each["source"], each["table"], each["check"]) for each in told["findings"]} == {
+        (source, table, check.value)
+        for source, table in (("shop", "orders"), ("shop", "customers"), ("ledger", "entries"))
+        for check in Check
+    }
+
+
+@pytest.mark.parametrize("less", [("orders",), ("--source", "shop"), ("--checks", "lag")])
+def test_all_is_not_narrowed(nowhere: Nowhere, less: tuple[str, ...]) -> None:
+    result = cdc("--sources", nowhere.sources, "verify", "--all", *less, env=nowhere.env)
+    assert result.exit_code == Exit.USAGE
+    assert "--all is everything" in result.stderr
+
+
+def test_a_source_of_which_no_table_is_known_yet_is_not_proven(tmp_path: Path, nowhere: Nowhere) -> None:
+    declare(tmp_path / "globs", "audit", collections=["audit_*"])
+    result = cdc("--sources", str(tmp_path / "globs"), "verify", "--all", env=nowhere.env)
+    assert result.exit_code == Exit.UNPROVEN
+    assert "audit: no table is known yet, nothing was checked" in result.stdout
+
+
+def test_the_report_is_written_whatever_the_verdict_is(tmp_path: Path, nowhere: Nowhere) -> None:
+    report = tmp_path / "proof.html"
+    words = ("verify", "--all", "--json", "--report", str(report))
+    result = cdc("--sources", nowhere.sources, *words, env=nowhere.env)
+    assert result.exit_code == Exit.UNPROVEN
+    assert document(result)["verdicts"]["unknown"] == 18
+    html = report.read_text()
+    assert "18 of 18 checks could not be made" in html
+    assert "ledger.entries" in html
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".proof")] == []
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, nowhere: Nowhere
+) -> None:
+    words = ("verify", "--report", str(tmp_path / "nowhere" / "proof.html"))
+    result = cdc("--sources", nowhere.sources, *words, env=nowhere.env)
+    assert result.exit_code == Exit.USAGE
+    assert "the report cannot be written there" in result.stderr

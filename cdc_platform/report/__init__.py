@@ -1,0 +1,1 @@
+"""What a verification came to, as a page that a person reads."""
