@@ -62,10 +62,11 @@ def stages(table: Table) -> list[tuple[str, int | None]]:
 
 
 def rest(finding: Finding) -> list[Fact]:
-    """What a check found that is not shown elsewhere: of the proof and the lag nothing, but of the lag how
-    much waits."""
+    """What a check found that the page does not show in a place of its own, as it does a proof's rows, digests
+    and keys, and the lag."""
     if finding.check in PROOF:
-        return [each for each in finding.facts if each.name == "columns_not_compared" and each.value]
+        kept = "changelog_rows" if finding.check is Check.ROW_COUNTS else "columns_not_compared"
+        return [each for each in finding.facts if each.name == kept and each.value]
     return [each for each in finding.facts if not each.name.endswith(LAG_FACTS)]
 
 
