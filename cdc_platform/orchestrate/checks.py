@@ -13,6 +13,7 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.answering import answered
+from cdc_platform.orchestrate.judging import judged
 from cdc_platform.orchestrate.keys import checked_key
 from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
@@ -36,11 +37,15 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
     def proof(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         journal = Journal(source.name, run_id=context.run.run_id)
         wanted = _wanted(source, context.selected_asset_check_keys)
+        findings = []
         for finding in answered(settings, source, wanted, journal.proven):
+            findings.append(finding)
             _log(context, finding)
             if finding.check not in PROOF:
                 journal.checked(finding)
             yield check_result(source, finding)
+        if (failure := judged(source, context.run, findings)) is not None:
+            raise failure
 
     return [
         dg.AssetChecksDefinition.create(

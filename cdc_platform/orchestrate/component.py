@@ -13,6 +13,7 @@ from cdc_platform.discover import with_found
 from cdc_platform.orchestrate.assets import drain_job, lake_assets
 from cdc_platform.orchestrate.checks import proof_checks
 from cdc_platform.orchestrate.holding import pause_job, resume_job
+from cdc_platform.orchestrate.judging import verify_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
 from cdc_platform.orchestrate.reconciling import reconcile_job
 from cdc_platform.orchestrate.reloading import rebuilds
@@ -50,10 +51,11 @@ class CdcSource(dg.Component):
         lake = lake_assets(source, settings)
         checks = proof_checks(source, settings)
         verify = dg.define_asset_job(
-            f"verify_{source.name}",
+            verify_job(source),
             selection=dg.AssetSelection.checks(*checks),
             description=f"Look at all tables of {source.name}: does the lake equal the source at one cluster "
-            f"time, is nothing missing, nothing late. What cannot be checked is never a pass.",
+            f"time, is nothing missing, nothing late. What cannot be checked is never a pass. The run "
+            f"fails if a check did, or, unless a schedule started it, if one could not be made.",
             tags={SOURCE_TAG: source.name},
         )
         kept = Jobs(

@@ -62,8 +62,8 @@ def stages(table: Table) -> list[tuple[str, int | None]]:
 
 
 def rest(finding: Finding) -> list[Fact]:
-    """What a check found that the page does not show in a place of its own, as it does a proof's rows, digests
-    and keys, and the lag."""
+    """What a check found that the page does not show in a place of its own, as it does a proof's rows,
+    digests and keys, and the lag."""
     if finding.check in PROOF:
         kept = "changelog_rows" if finding.check is Check.ROW_COUNTS else "columns_not_compared"
         return [each for each in finding.facts if each.name == kept and each.value]

@@ -9,6 +9,7 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.checks import check_result, proof_checks
+from cdc_platform.orchestrate.judging import SCHEDULE_TAG, judged
 from cdc_platform.orchestrate.keys import lake_key
 from cdc_platform.verify.finding import MEANINGS, Check, Fact, Finding, of_proof
 from cdc_platform.verify.verdict import Cause, Counts, OpenLetter, Result, Verdict
@@ -91,14 +92,15 @@ def test_open_dead_letters_fail_the_content_whatever_else_is_known() -> None:
     assert "1 dead letters are open: 1:7 (not JSON)." in content.text
 
 
-def test_without_services_every_check_of_the_job_is_a_warning_and_the_run_succeeds(
-    settings: Settings,
-) -> None:
+def job_of_checks(settings: Settings, name: str) -> dg.JobDefinition:
     checks = proof_checks(SOURCE, settings)
     selection = dg.AssetSelection.checks(*checks)
-    job = dg.define_asset_job("verify", selection=selection, executor_def=dg.in_process_executor)
-    defs = dg.Definitions(asset_checks=checks, jobs=[job])
-    run = defs.resolve_job_def("verify").execute_in_process()
+    job = dg.define_asset_job(name, selection=selection, executor_def=dg.in_process_executor)
+    return dg.Definitions(asset_checks=checks, jobs=[job]).resolve_job_def(name)
+
+
+def test_without_services_every_check_is_a_warning(settings: Settings) -> None:
+    run = job_of_checks(settings, "others").execute_in_process()
     assert run.success
     found = run.get_asset_check_evaluations()
     assert len(found) == len(SOURCE.collections) * len(Check)
@@ -106,3 +108,48 @@ def test_without_services_every_check_of_the_job_is_a_warning_and_the_run_succee
         assert not each.passed
         assert each.severity is dg.AssetCheckSeverity.WARN
         assert "Kafka did not answer" in (each.description or "")
+
+
+def test_the_job_that_verifies_fails_if_nothing_could_be_checked_and_has_every_check(
+    settings: Settings,
+) -> None:
+    run = job_of_checks(settings, "verify_shop").execute_in_process(raise_on_error=False)
+    assert not run.success
+    assert len(run.get_asset_check_evaluations()) == len(SOURCE.collections) * len(Check)
+
+
+def test_a_schedule_is_not_failed_by_what_could_not_be_checked(settings: Settings) -> None:
+    tags = {SCHEDULE_TAG: "verify_shop_schedule"}
+    assert job_of_checks(settings, "verify_shop").execute_in_process(tags=tags).success
+
+
+@pytest.mark.parametrize(
+    ("job", "tags", "verdicts", "told"),
+    [
+        ("verify_shop", {}, [Verdict.PASS, Verdict.PASS], None),
+        (
+            "verify_shop",
+            {SCHEDULE_TAG: "nightly"},
+            [Verdict.FAIL, Verdict.UNKNOWN],
+            "1 of 2 checks failed: orders (delta) content; 1 of 2 checks could not be made (unknown): "
+            "orders (delta) content",
+        ),
+        (
+            "verify_shop",
+            {},
+            [Verdict.PASS, Verdict.UNKNOWN],
+            "1 of 2 checks could not be made (unknown): orders (delta) content",
+        ),
+        ("verify_shop", {SCHEDULE_TAG: "nightly"}, [Verdict.UNKNOWN, Verdict.PASS], None),
+        ("another", {}, [Verdict.FAIL, Verdict.UNKNOWN], None),
+    ],
+)
+def test_a_run_that_verifies_ends_as_its_checks_do(
+    job: str, tags: dict[str, str], verdicts: list[Verdict], told: str | None
+) -> None:
+    findings = [
+        Finding("orders", Check.CONTENT, each, "Because.", Cause.LAGGING if each is Verdict.UNKNOWN else None)
+        for each in verdicts
+    ]
+    failure = judged(SOURCE, dg.DagsterRun(job_name=job, tags=tags), findings)
+    assert (failure.description if failure else None) == told
