@@ -86,7 +86,8 @@ class Stored:
 
         With ``_change_type``, one of insert, update_preimage, update_postimage and delete, and
         ``_commit_version``, in the order of versions. The rows are held in memory: ask for fewer versions at
-        a time if they changed much. Raises as ``rows``.
+        a time if they changed much. Raises as ``rows``; and Forgotten if the table was rebuilt in one of
+        these versions: take the rows of that version, and go on from there.
         """
         newest = self._newest()
         first, last = self._version(after), newest.version if upto is None else self._version(upto)

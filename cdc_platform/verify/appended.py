@@ -15,7 +15,7 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.core.columns import OFFSET, PARTITION
-from cdc_platform.core.history import CHANGE, COMMIT, INSERT, History
+from cdc_platform.core.history import CHANGE, COMMIT, INSERT, History, last_rebuilt
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.feed import windows
 from cdc_platform.verify.finding import Fact, Part, failed, passed
@@ -53,10 +53,10 @@ def only_appended(changelog: Opened, now: Sums, history: History, note: Extent |
     except Unprovable as error:
         if note is None or note.identity != history.identity() or not history.bounded:
             raise
-        return _still_there(changelog, now, note, error)
+        return _still_there(changelog, now, *_newest_known(history, note, changelog.handle.version), error)
     if isinstance(way, Part):
         return way
-    feed = _Feed(dict(note.partitions) if way.note and note else {})
+    feed = _Feed(_begun(history, way))
     for window in windows(way.commits, way.after):
         for batch in history.changes(*window, columns=[PARTITION, OFFSET]):
             _follow(feed, batch, way)
@@ -79,24 +79,39 @@ def only_appended(changelog: Opened, now: Sums, history: History, note: Extent |
     )
 
 
-def _still_there(changelog: Opened, now: Sums, note: Extent, unknown: Unprovable) -> Part:
-    """Of a changelog that forgets its past: are the rows there that the last check saw?
+def _begun(history: History, way: Stretch) -> Sums:
+    """What there was where a stretch begins."""
+    return dict(way.note.partitions) if isinstance(way.note, Extent) else _sums_at(history, way.after)
+
+
+def _sums_at(history: History, version: int) -> Sums:
+    return _sums(history.rows(version).select(PARTITION, OFFSET))
+
+
+def _newest_known(history: History, note: Extent, upto: int) -> tuple[Sums, str]:
+    """What the note tells, or what a rebuild since then left; and whose words these are."""
+    if (rebuilt := last_rebuilt(history.commits(note.version, upto))) is not None:
+        return _sums_at(history, rebuilt), f"that version {rebuilt} rebuilt it with"
+    return note.partitions, f"that were verified on {note.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _still_there(changelog: Opened, now: Sums, then: Sums, said: str, unknown: Unprovable) -> Part:
+    """Of a changelog that forgets its past: are the rows there that were there ``then``?
 
     Offsets only grow, so they are those with the smallest offsets. Rows that a replay has put in among them
     cannot be told from others: then nothing is concluded, and ``unknown`` is raised.
     """
-    for partition, (rows, total) in note.partitions.items():
+    for partition, (rows, total) in then.items():
         offsets = changelog.rows().filter(pl.col(PARTITION) == partition).select(OFFSET)
         first = offsets.sort(OFFSET).head(rows).select(rows=pl.len(), sum=pl.col(OFFSET).sum()).collect()
         found, summed = first.row(0)
         if (found, summed % WRAP) != (rows, total):
             raise unknown
-    before = sum(rows for rows, _ in note.partitions.values())
+    before = sum(rows for rows, _ in then.values())
     appended = sum(rows for rows, _ in now.values()) - before
-    taken = f"{note.taken_at:%Y-%m-%d %H:%M:%S} UTC"
     return passed(
-        f"The {before:,} rows of the changelog that were verified on {taken} are there, and {appended:,} "
-        "came after them; which commits brought those it does not remember.",
+        f"The {before:,} rows of the changelog {said} are there, and {appended:,} came after them; which "
+        "commits brought those it does not remember.",
         Fact("changelog_version", changelog.handle.version),
         Fact("appended", appended),
     )

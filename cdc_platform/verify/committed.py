@@ -6,6 +6,7 @@ and leaves the offsets where they are: nothing would ever read the rows in betwe
 Invariants
 - The newest LAST_COMMITS versions are looked at, further back only as far as the log goes without a gap.
 - A partition's last range ends where its offset stands.
+- Of a table that was rebuilt the commits since then count: what was there before is no longer promised.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.core.columns import OFFSET, PARTITION
-from cdc_platform.core.history import Commit, History
+from cdc_platform.core.history import Commit, History, last_rebuilt
 from cdc_platform.core.offsets import Range
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.finding import Fact, Part, failed, passed, unknown
@@ -28,8 +29,12 @@ LAST_COMMITS: Final = 10_000
 
 def commits_are_whole(changelog: Opened, history: History) -> Part:
     version, committed = changelog.handle.version, changelog.handle.offsets
-    commits = [each for each in _newest(history, version) if each.ranges and each.applied is not None]
+    newest = _newest(history, version)
+    rebuilt = last_rebuilt(newest) or 0
+    commits = [each for each in newest if each.version > rebuilt and each.ranges and each.applied is not None]
     if not commits:
+        if rebuilt:
+            return passed(f"No commit has moved an offset since version {rebuilt}, which rebuilt the table.")
         if not committed:
             return passed("No commit has moved an offset yet.")
         return unknown(Cause.FORGOTTEN, "The log no longer has any commit of this changelog's rows.")

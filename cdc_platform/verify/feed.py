@@ -58,14 +58,11 @@ def feed_leads_here(current: Opened, state: BucketDigest, history: History, note
     """
     try:
         way = stretch(current, history, note)
-        start = note.digest() if note and isinstance(way, Stretch) and way.note else BucketDigest()
     except Unprovable as error:
         way = remembered(current, history, error)
-        start = BucketDigest()
-        start.add(image_digests(history.rows(way.after)))
     if isinstance(way, Part):
         return way
-    replayed = replay(history, way.commits, start, way.after)
+    replayed = replay(history, way.commits, _state_at(history, way), way.after)
     facts = (
         Fact("anchor_version", way.after),
         Fact("current_version", way.upto),
@@ -90,6 +87,15 @@ def feed_leads_here(current: Opened, state: BucketDigest, history: History, note
         f"({_counted(replayed.changes)}).{way.remark}",
         *facts,
     )
+
+
+def _state_at(history: History, way: Stretch) -> BucketDigest:
+    """Where a stretch begins."""
+    if isinstance(way.note, Anchor):
+        return way.note.digest()
+    state = BucketDigest()
+    state.add(image_digests(history.rows(way.after)))
+    return state
 
 
 def _counted(changes: Counter[str]) -> str:

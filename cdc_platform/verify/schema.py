@@ -5,18 +5,20 @@ Invariants
   stored, a table with itself by its logical types, where an ObjectId is not the text that it is stored as.
 - The current table may lack a column that only rows beyond its own offsets have a value in: it is behind, not
   wrong.
-- What the last check saw of this very table is still there, with the same types. A table only gains columns.
+- What the last check saw of this very table is still there, with the same types. A table only gains columns,
+  unless it was rebuilt since: then what it was rebuilt with is still there, by the types that are stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
 import polars as pl
 
 from cdc_platform.core.columns import METADATA
+from cdc_platform.core.history import History, last_rebuilt
 from cdc_platform.core.logical import Path, instance, is_wrapper, named
 from cdc_platform.core.model import Handle, Kind
 from cdc_platform.core.offsets import Stream
@@ -45,7 +47,8 @@ def schema_consistent(
     Raises CdcError if a table cannot be opened.
     """
     # The notes first, then the current table, then its changelog: each may only be ahead of the one before.
-    known = {kind: notes.read(kind, Columns) for kind in Kind}
+    noted = {kind: notes.read(kind, Columns) for kind in Kind}
+    known = {kind: note for kind, note in noted.items() if note and not anew}
     opened = Opened(current.table, current.table.open(stream))
     changes = Opened(changelog.table, changelog.table.open(stream))
     seen = {
@@ -54,7 +57,8 @@ def schema_consistent(
     }
     looks = [
         part(lambda: _same(changes, opened)),
-        *(_kept(kind, seen[kind], None if anew else known[kind]) for kind in Kind),
+        part(lambda: _kept(Kind.CHANGELOG, changelog.history, changes, seen, known)),
+        part(lambda: _kept(Kind.CURRENT, current.history, opened, seen, known)),
     ]
     finding = combined(table, Check.SCHEMA_CONSISTENT, looks)
     if finding.verdict is not Verdict.FAIL:
@@ -64,9 +68,13 @@ def schema_consistent(
 
 
 def _noted(place: Place, handle: Handle, now: datetime) -> Columns:
-    columns = {path_text(path): dtype for path, dtype in _fields_of(handle.logical).items()}
     identity = place.history.identity()
+    columns = _named_fields(handle.logical)
     return Columns(identity=identity, version=handle.version, taken_at=now, columns=columns)
+
+
+def _named_fields(schema: pl.Schema) -> dict[str, str]:
+    return {path_text(path): dtype for path, dtype in _fields_of(schema).items()}
 
 
 def _fields_of(schema: pl.Schema) -> dict[Path, str]:
@@ -115,7 +123,11 @@ def _has_value(changelog: Opened, current: Opened, path: Path) -> bool:
     )
 
 
-def _kept(kind: Kind, now: Columns, before: Columns | None) -> Part:
+def _kept(
+    kind: Kind, history: History, opened: Opened, seen: Mapping[Kind, Columns], known: Mapping[Kind, Columns]
+) -> Part:
+    """Raises CdcError if the past of a table that lacks columns cannot be read."""
+    now, before = seen[kind], known.get(kind)
     if before is None:
         return passed(f"No check has seen the {kind} table's columns before.")
     if before.identity != now.identity:
@@ -123,20 +135,37 @@ def _kept(kind: Kind, now: Columns, before: Columns | None) -> Part:
             Cause.FIRST_LOOK,
             f"The {kind} table is another one than the last check saw: its columns are compared from now on.",
         )
-    present = now.columns
-    wrong = [f"{name} is gone" for name in before.columns.keys() - present.keys()]
-    wrong += [
+    seen_at = f"version {before.version}, {before.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    wrong = _lost(before.columns, now.columns)
+    if not wrong:
+        return passed(f"The {kind} table has kept its {len(before.columns)} columns since {seen_at}.")
+    rebuilt = last_rebuilt(history.commits(before.version, now.version))
+    if rebuilt is None:
+        return _not_kept(kind, f"since {seen_at}", wrong)
+    # How they are stored: what more was known of them then, nobody tells.
+    then = _named_fields(history.rows(rebuilt).collect_schema())
+    if lost := _lost(then, _named_fields(opened.handle.schema)):
+        return _not_kept(kind, f"since version {rebuilt}, which rebuilt it", lost)
+    return passed(
+        f"The {kind} table was rebuilt in version {rebuilt}, with other columns than in {seen_at} "
+        f"({_listed(wrong)}), and has kept them."
+    )
+
+
+def _lost(before: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    """Columns that are gone or have another type, in words."""
+    return [f"{name} is gone" for name in before.keys() - present.keys()] + [
         f"{name} was {dtype} and is {present[name]}"
-        for name, dtype in before.columns.items()
+        for name, dtype in before.items()
         if present.get(name, dtype) != dtype
     ]
-    since = f"since version {before.version}, {before.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-    if wrong:
-        return failed(
-            f"The {kind} table has not kept its columns {since}: {_listed(wrong)}. To accept them as they "
-            "are: cdc verify --begin-anew."
-        )
-    return passed(f"The {kind} table has kept its {len(before.columns)} columns {since}.")
+
+
+def _not_kept(kind: Kind, since: str, wrong: list[str]) -> Part:
+    return failed(
+        f"The {kind} table has not kept its columns {since}: {_listed(wrong)}. To accept them as they are: "
+        "cdc verify --begin-anew."
+    )
 
 
 def _listed(wrong: list[str]) -> str:

@@ -1,7 +1,10 @@
 """The part of a table's past that a check has to explain: from a state that was known to the state now.
 
-Invariant: it begins at what an earlier check verified of this very table, or at its creation; and no version
-lies in between that nobody knows. Where there is no such beginning, nothing is concluded.
+Invariants
+- It begins at what an earlier check verified of this very table, or at its creation; and no version lies in
+  between that nobody knows. Where there is no such beginning, nothing is concluded.
+- It begins no earlier than the newest version that rebuilt the table: what a rebuild exchanged is no change,
+  and whether it brought the right rows is not for the past to say.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cdc_platform.core.history import Commit, History
+from cdc_platform.core.history import Commit, History, last_rebuilt
 from cdc_platform.core.ports import LakeTable
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.finding import Part, failed
@@ -26,6 +29,11 @@ HARMLESS: Final = frozenset({"CREATE TABLE", "OPTIMIZE", "VACUUM START", "VACUUM
 """Operations that change no row."""
 
 
+_MADE: Final = "when it was made"
+_REBUILT: Final = "which rebuilt it"
+_REMEMBERED: Final = "from which on all are remembered"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A lake table and its past."""
@@ -36,13 +44,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """``commits``: all past version ``after``. ``note``: what was known then, None for an empty table."""
+    """``commits``: all past version ``after``. ``note``: what was known then; without one, what is to be
+    known is read from the version itself."""
 
     after: int
     upto: int
     commits: tuple[Commit, ...]
     note: Anchor | Extent | None
-    begun: str = "when it was made"
+    begun: str
 
     def __str__(self) -> str:
         note = self.note
@@ -86,8 +95,12 @@ def stretch(opened: Opened, history: History, note: Anchor | Extent | None) -> S
         )
     after = known.version if known else 0
     commits = history.commits(after, upto)
+    rebuilt = last_rebuilt(commits)
+    if rebuilt is not None:
+        known, after = None, rebuilt
+        commits = tuple(each for each in commits if each.version > rebuilt)
     missing = missing_versions(commits, after, upto)
-    if missing and commits and missing[-1] > commits[0].version:
+    if missing and commits and missing[-1] > commits[0].version and not history.bounded:
         return failed(
             f"Version {', '.join(map(str, missing))} is missing in the log of {history.uri}: what it changed "
             "cannot be known."
@@ -100,9 +113,10 @@ def stretch(opened: Opened, history: History, note: Anchor | Extent | None) -> S
             where=history.uri,
             remedy="check more often than the log is cleaned up",
         )
+    begun = _REBUILT if rebuilt is not None else _MADE
     if known is None and sum(commit.applied or 0 for commit in commits) > FIRST_ROWS:
         raise _first(history, upto, "the changes since it was made are too many for a first look")
-    return Stretch(after, upto, commits, known)
+    return Stretch(after, upto, commits, known, begun)
 
 
 def remembered(opened: Opened, history: History, unknown: Unprovable) -> Stretch:
@@ -114,7 +128,9 @@ def remembered(opened: Opened, history: History, unknown: Unprovable) -> Stretch
     commits = gapless(history.commits(0, upto)) if history.bounded else ()
     if not commits or commits[-1].version != upto:
         raise unknown
-    return Stretch(commits[0].version, upto, commits[1:], None, "from which on all are remembered")
+    rebuilt = last_rebuilt(commits)
+    after, begun = (commits[0].version, _REMEMBERED) if rebuilt is None else (rebuilt, _REBUILT)
+    return Stretch(after, upto, tuple(each for each in commits if each.version > after), None, begun)
 
 
 def gapless(commits: Sequence[Commit]) -> tuple[Commit, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -10,10 +11,11 @@ from deltalake import DeltaTable
 
 from cdc_platform.core.columns import KEY, OFFSET
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.history import CHANGE, COMMIT, Damaged, Forgotten
-from cdc_platform.core.model import Kind
+from cdc_platform.core.history import CHANGE, COMMIT, REBUILT, Damaged, Forgotten
+from cdc_platform.core.model import Handle, Kind
 from cdc_platform.core.offsets import RANGES, Range, Stream, describe
 from cdc_platform.lake.delta.history import DeltaHistory
+from cdc_platform.lake.delta.replacing import APPEND_ONLY
 from cdc_platform.lake.delta.table import DeltaLakeTable
 from cdc_platform.lake.delta.upkeep import compact, vacuum
 from tests.lake.rows import frame, row
@@ -119,3 +121,96 @@ def test_a_table_made_anew_has_another_identity(tmp_path: Path) -> None:
 def test_no_table_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="could not be read"):
         DeltaHistory(tmp_path / "nothing").identity()
+
+
+def rebuilt(table: DeltaLakeTable) -> Handle:
+    """The last two rows alone, with a text and a list in place of a number."""
+    handle = table.open(STREAM)
+    rows = frame([row(0, n, f"k{n}", v=str(n), items=[n]) for n in (3, 4)])
+    return table.replace(handle, [rows], rows.schema, {0: 5}, {REBUILT: "a new snapshot"})
+
+
+def test_changes_do_not_reach_over_a_rebuild_and_rows_of_either_side_have_their_columns(
+    tmp_path: Path,
+) -> None:
+    table = DeltaLakeTable(tmp_path / "t", Kind.CHANGELOG)
+    history = DeltaHistory(tmp_path / "t")
+    for offset in range(5):
+        rows = frame([row(0, offset, f"k{offset}", v=offset, name="n")])
+        table.append(table.open(STREAM), rows, {0: Range(offset, offset + 1)}, {})
+    made = rebuilt(table)
+    rows = frame([row(0, 5, "k5", v="5", items=[5], late=True)])
+    last = table.append(made, rows, {0: Range(5, 6)}, {}).version
+    lifted, version, put_back = range(6, 9)
+    assert [(c.version, c.rebuilt) for c in history.commits(5, last)] == [
+        (lifted, False),
+        (version, True),
+        (put_back, False),
+        (last, False),
+    ]
+    assert all(commit.ours for commit in history.commits(5, last - 1))
+    for after, upto in ((0, last), (5, version), (lifted, last)):
+        with pytest.raises(Forgotten, match="rebuilt in version 7") as raised:
+            list(history.changes(after, upto))
+        assert "rows(at=7)" in raised.value.remedy
+    before = pl.concat(history.changes(2, lifted)).sort(OFFSET)
+    assert before.select(CHANGE, "v", "name").rows() == [("insert", n, "n") for n in (2, 3, 4)]
+    after_it = pl.concat(history.changes(version, last))
+    assert after_it.select(CHANGE, "v", "items", "late").rows() == [("insert", "5", [5], True)]
+    assert history.rows(lifted).sort(OFFSET).collect()["v"].to_list() == [0, 1, 2, 3, 4]
+    assert history.rows(version).sort(OFFSET).collect().select("v", "items").rows() == [
+        ("3", [3]),
+        ("4", [4]),
+    ]
+
+
+@pytest.mark.parametrize("then", ["append", "rebuild"])
+def test_a_writer_killed_before_it_rebuilt_leaves_a_table_that_is_only_appended_to_again(
+    table: DeltaLakeTable, then: str
+) -> None:
+    DeltaTable(table.uri).alter.set_table_properties({APPEND_ONLY: "false"})
+    handle = table.open(STREAM)
+    assert (handle.offsets, table.read(handle).collect().height) == ({0: 5}, 5)
+    if then == "append":
+        table.append(handle, frame([row(0, 5, "k5")]), {0: Range(5, 6)}, {})
+    else:
+        rebuilt(table)
+    assert DeltaTable(table.uri).metadata().configuration[APPEND_ONLY] == "true"
+    with pytest.raises(Exception, match="append-only"):
+        DeltaTable(table.uri).delete()
+    expected = ({0: 6}, 6) if then == "append" else ({0: 5}, 2)
+    handle = table.open(STREAM)
+    assert (handle.offsets, table.read(handle).collect().height) == expected
+
+
+def test_files_of_a_rebuild_that_was_killed_go_with_the_clean_up(table: DeltaLakeTable) -> None:
+    rows = frame([row(0, 0, "a", v="x")])
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield rows
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table.replace(table.open(STREAM), frames(), rows.schema, {0: 1}, {})
+    left = list(Path(table.uri).glob("rebuilt-*/*.parquet"))
+    assert len(left) == 1
+    assert vacuum(Path(table.uri), 0) == 1
+    assert not list(Path(table.uri).glob("rebuilt-*/*.parquet"))
+    rebuilt(table)
+    compact(Path(table.uri))
+    vacuum(Path(table.uri), 0)
+    assert table.rows().collect().height == 2
+
+
+def test_offsets_that_a_rebuild_gave_up_stay_so_when_only_the_identifiers_tell(table: DeltaLakeTable) -> None:
+    handle = table.open(STREAM)
+    table.append(handle, frame([row(1, 0, "b")]), {1: Range(0, 7)}, {}, {0: 3, 1: 4})
+    handle = table.open(STREAM)
+    rows = frame([row(0, 0, "a")])
+    table.replace(handle, [rows], rows.schema, {0: 2}, {}, {0: 1})
+    for n in range(6):
+        DeltaTable(table.uri).alter.set_table_properties(
+            {"delta.logRetentionDuration": f"interval {n + 30} days"}
+        )
+    handle = table.open(STREAM)
+    assert (handle.offsets, handle.positions) == ({0: 2}, {0: 1})

@@ -11,14 +11,14 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from cdc_platform.core.columns import DELETE, KEY, OFFSET, UPDATE
 from cdc_platform.core.errors import Transient
-from cdc_platform.core.history import CHANGE, COMMIT, Damaged, Forgotten
+from cdc_platform.core.history import CHANGE, COMMIT, REBUILT, Damaged, Forgotten
 from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import RANGES, Range, describe
 from cdc_platform.lake.iceberg.history import IcebergHistory
 from cdc_platform.lake.iceberg.table import IcebergLakeTable
 from cdc_platform.lake.iceberg.upkeep import compact, expire
-from tests.lake.contract import apply
-from tests.lake.rows import STREAM, fitted, row
+from tests.lake.contract import add, apply
+from tests.lake.rows import STREAM, fitted, frame, row
 
 NAME = ("shop", "orders")
 
@@ -135,3 +135,52 @@ def test_rows_without_a_key_are_among_the_changes(catalog: SqlCatalog) -> None:
     table.append(handle, fitted(handle, rows), {0: Range(0, 2)}, {})
     [found] = IcebergHistory(lambda: catalog, name).changes(0, 1)
     assert found.select(CHANGE, OFFSET).rows() == [("insert", 0), ("insert", 1)]
+
+
+def test_changes_do_not_reach_over_a_rebuild_and_rows_of_either_side_have_their_columns(
+    current: IcebergLakeTable, history: IcebergHistory
+) -> None:
+    apply(current, [row(0, 0, "a", v=1, name="n"), row(0, 1, "b", v=2)], {0: Range(0, 2)})
+    apply(current, [row(0, 2, "a", UPDATE, v=3, name="n")], {0: Range(2, 3)})
+    rows = frame([row(0, 2, "a", v="three", items=[3])])
+    current.replace(current.open(STREAM), [rows], rows.schema, {0: 3}, {REBUILT: "a new snapshot"})
+    apply(current, [row(0, 3, "a", UPDATE, v="four", items=[4])], {0: Range(3, 4)})
+    assert [(c.version, c.rebuilt, c.ours) for c in history.commits(1, 4)] == [
+        (2, False, True),
+        (3, True, True),
+        (4, False, True),
+    ]
+    for after, upto in ((0, 4), (2, 3), (1, 3)):
+        with pytest.raises(Forgotten, match="rebuilt in version 3") as raised:
+            list(history.changes(after, upto))
+        assert "rows(at=3)" in raised.value.remedy
+    before = pl.concat(history.changes(0, 2)).filter(pl.col(COMMIT) == 2).sort("v")
+    assert before.select(CHANGE, "v", "name").rows() == [
+        ("update_preimage", 1, "n"),
+        ("update_postimage", 3, "n"),
+    ]
+    after_it = pl.concat(history.changes(3, 4)).sort(CHANGE)
+    assert after_it.select(CHANGE, "v", "items").rows() == [
+        ("update_postimage", "four", [4]),
+        ("update_preimage", "three", [3]),
+    ]
+    assert sorted(history.rows(2).select(KEY, "v", "name").collect().rows()) == [
+        ("a", 3, "n"),
+        ("b", 2, None),
+    ]
+    assert history.rows(3).select(KEY, "v", "items").collect().rows() == [("a", "three", [3])]
+
+
+def test_a_rebuild_is_remembered_when_the_versions_around_it_are_forgotten(catalog: SqlCatalog) -> None:
+    table = IcebergLakeTable(lambda: catalog, NAME, Kind.CHANGELOG, remembered=3)
+    history = IcebergHistory(lambda: catalog, NAME)
+    rows = frame([row(0, 0, "a", v=1)])
+    table.replace(table.open(STREAM), [rows], rows.schema, {0: 1}, {})
+    for n in range(1, 12):
+        add(table, [row(0, n, f"k{n}", v=n)], {0: Range(n, n + 1)})
+    known = [commit.version for commit in history.commits(-1, 12) if commit.version]
+    assert known[0] == 1
+    assert known[1] > 3
+    assert history.rows(1).collect()[KEY].to_list() == ["a"]
+    with pytest.raises(Forgotten, match="rebuilt in version 1"):
+        list(history.changes(0, 12))

@@ -12,7 +12,7 @@ import pytest
 
 from cdc_platform.core.columns import KEY, METADATA, OFFSET, OPERATION
 from cdc_platform.core.errors import Terminal
-from cdc_platform.core.history import CHANGE, Forgotten
+from cdc_platform.core.history import CHANGE, REBUILT, Forgotten
 from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.offsets import Range
 from cdc_platform.platform import lake_of, table_name
@@ -114,6 +114,19 @@ def test_changes_between_versions_have_the_images_before_and_after(orders: Shop,
     assert table.current.changes(before, before).rows.columns[:3] == found.rows.columns[:3]
     with pytest.raises(Terminal, match="does not come before"):
         table.current.changes(found.upto, before)
+
+
+def test_changes_over_a_rebuild_are_refused_with_the_version_to_go_on_from(table: Table) -> None:
+    stored = table.current.table
+    handle, before = stored.snapshot()[0], table.current.version()
+    rows = stored.read(handle).collect().with_columns(v=pl.lit("other"))
+    made = stored.replace(handle, [rows], rows.schema, handle.offsets, {REBUILT: "a new snapshot"})
+    with pytest.raises(Forgotten, match=f"rebuilt in version {made.version}") as raised:
+        table.current.changes(before)
+    assert f"rows(at={made.version})" in raised.value.remedy
+    assert values(table.current.rows(at=made.version)) == [("a", "other"), ("b", "other")]
+    assert values(table.current.rows(at=before)) == [("a", 1), ("b", 1)]
+    assert table.current.changes(made.version).rows.is_empty()
 
 
 def test_rows_put_in_later_are_among_the_changes_between_versions(orders: Shop, table: Table) -> None:

@@ -10,7 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -178,16 +178,23 @@ def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
 
 
 def _snapshots(table: Table) -> list[Snapshot]:
-    """The newest one and its ancestors, oldest first."""
-    return sorted(ancestors_of(table.current_snapshot(), table.metadata), key=_number)
+    """The newest one and its ancestors, oldest first; and before them those that rebuilt the table, which
+    stay when their neighbours are forgotten (``past``)."""
+    known = sorted(ancestors_of(table.current_snapshot(), table.metadata), key=_number)
+    older = [each for each in table.metadata.snapshots if known and _number(each) < _number(known[0])]
+    return sorted((each for each in older if REBUILT in _info(each)), key=_number) + known
 
 
 def _number(snapshot: Snapshot) -> int:
     return snapshot.sequence_number or 0
 
 
+def _info(snapshot: Snapshot) -> Mapping[str, str]:
+    return snapshot.summary.additional_properties if snapshot.summary else {}
+
+
 def _commit(snapshot: Snapshot) -> Commit:
-    info = snapshot.summary.additional_properties if snapshot.summary else {}
+    info = _info(snapshot)
     applied = orjson.loads(info.get("cdc.rows", "{}")).get("applied")
     written = info.get("added-records")
     return Commit(
