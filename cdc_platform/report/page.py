@@ -93,7 +93,11 @@ def value(fact: Value) -> str:
     """A fact for a person."""
     match fact:
         case Mapping():
-            return ", ".join(f"{name}: {each:,}" for name, each in fact.items()) or "–"
+            told = (
+                f"{name}: {each:,}" if isinstance(each, int) else f"{name}: {each}"
+                for name, each in fact.items()
+            )
+            return ", ".join(told) or "–"
         case tuple():
             return "; ".join(fact) or "–"
         case str():
