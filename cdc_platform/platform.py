@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import KnownCollections, identities
-from cdc_platform.connect.config import Services
+from cdc_platform.connect.config import Services, notifications_topic
 from cdc_platform.connect.deploy import deploy
 from cdc_platform.connect.status import ConnectorStatus
 from cdc_platform.core.errors import Terminal
@@ -249,6 +249,7 @@ def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) ->
         raise error
     source = found.source
     log.create({source.topic(name): source.partitions for name in source.captured})
+    log.create({notifications_topic(source): 1})
     with ConnectClient(settings.connect_url) as client:
         return deploy(source, client, deadline, Services.of(settings))
 

@@ -163,8 +163,8 @@ def snapshot(
     """Read everything of the source once more, then stream; returns once the connector runs.
 
     Its rows follow those in the topics: what changed unseen is brought up to date. What was deleted unseen is
-    not in a snapshot: `cdc reconcile TABLE` removes it afterwards. Single tables (of PostgreSQL, MariaDB and
-    MySQL) are read while the connector goes on; the command returns once it was told.
+    not in a snapshot: `cdc reconcile TABLE` removes it afterwards. Single tables are read while the connector
+    goes on; the command returns once it was told.
 
     Example: cdc connector snapshot shop --table orders
     """
@@ -172,7 +172,7 @@ def snapshot(
 
     from cdc_platform.cli.sources import only
     from cdc_platform.connect.deploy import snapshot as take
-    from cdc_platform.connect.signals import read_again
+    from cdc_platform.connect.signals import read_again, require_heard
 
     declared = only(ctx.obj, source)
     names = [_known(declared, name) for name in table or ()]
@@ -184,6 +184,7 @@ def snapshot(
         if not names:
             return take(declared, client, timeout)
         found = client.status(name)
+        require_heard(declared, client.config(name))
         read_again(declared, names, uuid.uuid4().hex)
         return found
 

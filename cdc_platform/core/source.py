@@ -33,7 +33,7 @@ MARKERS: Final = "cdc_markers"
 """Captured collection that verification writes a marker into, to know that the stream passed a position."""
 
 SIGNALS: Final = "cdc_signals"
-"""Captured table, not of MongoDB, through which the connector is told to read rows again."""
+"""Captured table or collection through which the connector is told to read rows again."""
 
 _OWN: Final = (MARKERS, SIGNALS)
 _LONGEST_SLOT: Final = 63
@@ -221,7 +221,7 @@ class Source(Declaration):
     @property
     def captured(self) -> tuple[str, ...]:
         """All collections the connector includes: the declared ones and the platform's own."""
-        return (*self.collections, *(_OWN[:1] if self.engine is Engine.MONGODB else _OWN))
+        return (*self.collections, *_OWN)
 
     def _in_full(self, name: str) -> str:
         """With PostgreSQL's schema, so that a glob of one schema takes no table of another."""

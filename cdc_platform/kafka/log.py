@@ -77,7 +77,17 @@ class KafkaLog:
     def ends(self, streams: Sequence[Stream]) -> Mapping[str, Offsets]:
         """Per topic and partition the last stable offset: one request for all of them, but for those that do
         not exist."""
-        return self._offsets(streams, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return self._offsets(streams, _latest())
+
+    def written(self, stream: Stream) -> Offsets:
+        """Per partition the offset after the last record, also of a transaction that is not committed yet."""
+        wanted = {TopicPartition(stream.topic, p): _latest() for p in range(stream.partitions)}
+        listed = self._submit(
+            lambda: self._admin.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout
+            )
+        )
+        return {each.partition: int(self._result(future).offset) for each, future in listed.items()}
 
     def reader(self, starts: Mapping[Stream, Offsets]) -> KafkaReader:
         return KafkaReader(self._bootstrap, starts)
@@ -159,6 +169,10 @@ class KafkaLog:
             where=where,
             remedy="check that the brokers run and that CDC_KAFKA_BOOTSTRAP names them",
         )
+
+
+def _latest() -> OffsetSpec:
+    return OffsetSpec.latest()  # type: ignore[no-untyped-call,no-any-return]
 
 
 class UnknownTopic(Terminal):

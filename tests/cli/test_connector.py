@@ -85,16 +85,17 @@ def test_a_trace_that_quotes_the_connection_string_is_shown_without_the_password
         assert "s3cret" not in result.output
 
 
-def test_a_single_collection_of_mongodb_is_not_read_again_but_the_way_to_do_it_is_told(
+def test_a_connector_that_does_not_hear_of_signals_is_not_told_anything_but_to_be_applied(
     nowhere: Nowhere, worker: Worker
 ) -> None:
     worker.on(STATUS, recorded("status_running"))
+    worker.on("GET /connectors/cdc-shop/config", Answer(200, b'{"topic.prefix": "shop"}'))
     words = ("--sources", nowhere.sources, "connector", "snapshot", "shop", "--table", "orders", "--yes")
 
     result = cdc(*words, env=worker_env(nowhere, worker))
 
     assert result.exit_code == 1
-    assert "cdc reconcile TABLE" in result.stderr
+    assert "cdc connector apply shop" in result.stderr
 
 
 def test_a_table_that_is_not_declared_cannot_be_read_again(nowhere: Nowhere, worker: Worker) -> None:

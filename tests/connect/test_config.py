@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from cdc_platform.connect.config import connector_config
-from cdc_platform.core.source import MARKERS, Capture, Source
+from cdc_platform.core.source import MARKERS, SIGNALS, Capture, Source
 
 
 def source(**changes: object) -> Source:
@@ -39,7 +39,8 @@ def test_the_declared_collections_and_the_markers_are_captured_and_nothing_else(
     assert [bool(p.fullmatch(n)) for p, n in zip(taken, ("store.orders", "store.a.b-c"), strict=False)] == [
         True
     ] * 2
-    assert taken[-1].fullmatch(f"store.{MARKERS}")
+    assert taken[-2].fullmatch(f"store.{MARKERS}")
+    assert taken[-1].fullmatch(f"store.{SIGNALS}")
     for other in ("store.Orders", "store.a_b-c", "store.aXb-c", "storeXorders", "store.orders2"):
         assert not any(pattern.fullmatch(other) for pattern in taken)
 
@@ -57,6 +58,15 @@ def test_images_are_captured_unless_the_source_does_without():
     looked_up = connector_config(source(capture={"images": "lookup"}))
     assert looked_up["capture.mode"] == "change_streams_update_full"
     assert looked_up["capture.mode.full.update.type"] == "lookup"
+
+
+def test_it_hears_of_signals_and_tells_of_them_in_a_topic_of_one_partition():
+    config = connector_config(source())
+    assert config["signal.data.collection"] == f"store.{SIGNALS}"
+    assert config["notification.enabled.channels"] == "sink"
+    topic = config["notification.sink.topic.name"]
+    assert topic == "shop.notifications"
+    assert re.escape(topic) in config["topic.creation.service.include"].split(",")
 
 
 def test_what_can_be_tuned_reaches_the_connector():

@@ -63,12 +63,12 @@ def test_the_connectors_filter_takes_names_and_globs_and_does_not_change_with_wh
     source = declared("orders", "audit_*", "log?")
     config = connector_config(source)
     included = config["collection.include.list"].split(",")
-    assert len(included) == 4
+    assert len(included) == 5
 
     def captured(name: str) -> bool:
         return any(re.fullmatch(f"(?:{each})", f"shop.eu.{name}") for each in included)
 
-    wanted = ["orders", "cdc_markers", "audit_1", "log1"]
+    wanted = ["orders", "cdc_markers", "cdc_signals", "audit_1", "log1"]
     assert [name for name in [*wanted, "order", "Audit_1", "audit_a b", "logs2"] if captured(name)] == wanted
     assert not re.fullmatch(included[-1], "shopXeu.log1")
     assert connector_config(source.with_collections(["audit_1", "log1"])) == config

@@ -11,9 +11,15 @@ from cdc_platform.core.source import Source
 _HEARTBEATS: Final = "__debezium-heartbeat"
 
 
-def service_topics(source: Source) -> tuple[str, str]:
-    """The topics the connector writes besides those of its collections: heartbeats, transactions."""
-    return f"{_HEARTBEATS}.{source.name}", f"{source.name}.transaction"
+def notifications_topic(source: Source) -> str:
+    """Where the connector tells how far its snapshots have come, in one order with what they read."""
+    return f"{source.name}.notifications"
+
+
+def service_topics(source: Source) -> tuple[str, str, str]:
+    """The topics the connector writes besides those of its collections: heartbeats, transactions, how far its
+    snapshots are."""
+    return f"{_HEARTBEATS}.{source.name}", f"{source.name}.transaction", notifications_topic(source)
 
 
 def delivery(source: Source) -> dict[str, str]:
@@ -26,6 +32,8 @@ def delivery(source: Source) -> dict[str, str]:
         "tombstones.on.delete": "false",
         "heartbeat.interval.ms": "1000",
         "heartbeat.topics.prefix": _HEARTBEATS,
+        "notification.enabled.channels": "sink",
+        "notification.sink.topic.name": notifications_topic(source),
         "poll.interval.ms": str(source.capture.poll_interval_ms),
         "max.batch.size": str(source.capture.batch_size),
         "max.queue.size": str(source.capture.queue_size),

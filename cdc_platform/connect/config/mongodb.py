@@ -16,7 +16,7 @@ import orjson
 
 from cdc_platform.core.pattern import expression
 from cdc_platform.core.sizes import MAX_DOCUMENT_BYTES
-from cdc_platform.core.source import Source, Wire
+from cdc_platform.core.source import SIGNALS, Source, Wire
 
 CONNECTOR_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
 _SNAPSHOT_THREADS: Final = 4
@@ -39,6 +39,8 @@ def settings(source: Source) -> dict[str, str]:
         # before Debezium's own stages: they already fail with an event that is too large
         "cursor.pipeline.order": "user_first",
         **_names(source),
+        "signal.data.collection": f"{source.database}.{SIGNALS}",
+        "signal.enabled.channels": "source",
         "snapshot.mode": "initial",
         "snapshot.fetch.size": str(source.capture.snapshot_fetch_size),
         "snapshot.max.threads": str(source.capture.snapshot_threads or _SNAPSHOT_THREADS),

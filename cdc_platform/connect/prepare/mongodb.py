@@ -7,20 +7,16 @@ its updates would look like changes to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
-from pymongo.uri_parser import parse_uri
+from pymongo.errors import OperationFailure
 
-from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.connect import mongodb
+from cdc_platform.core.errors import Terminal
 from cdc_platform.core.source import Source
 
-_UNAUTHORIZED: Final = 13
-_AUTHENTICATION_FAILED: Final = 18
 _NAMESPACE_EXISTS: Final = 48
 
 _KEEPS_IMAGES: Final = {"enabled": True}
@@ -39,7 +35,7 @@ def prepare(source: Source, patience: float) -> None:
     May be repeated; changes nothing that is already so. ``patience``: seconds to find the server. Raises
     Transient if it does not answer, Terminal with a remedy for everything that a person has to change.
     """
-    with _named(source), _client(source, patience) as client:
+    with mongodb.opened(source, patience) as client:
         database = client[source.database]
         _require_replica_set(source, client)
         images = source.capture.images == "required"
@@ -50,16 +46,9 @@ def prepare(source: Source, patience: float) -> None:
             pass  # opening it shows whether this user may read changes
 
 
-def _client(source: Source, patience: float) -> MongoClient[dict[str, Any]]:
-    try:
-        return MongoClient(source.uri, serverSelectionTimeoutMS=int(patience * 1000))
-    except ValueError as error:  # a port that is no number
-        raise ConfigurationError(str(error)) from error
-
-
 def _require_replica_set(source: Source, client: MongoClient[dict[str, Any]]) -> None:
     hello = client.admin.command("hello")
-    where = _where(source)
+    where = mongodb.where(source)
     if hello.get("msg") == "isdbgrid":
         raise Terminal(
             "the server is the router of a sharded cluster, whose changes have no order across shards",
@@ -85,7 +74,7 @@ def _require_images_known(source: Source, version: tuple[int, ...] | list[int]) 
     if tuple(version) < (6, 0):
         raise Terminal(
             f"MongoDB {'.'.join(map(str, version[:3]))} keeps no documents before and after a change",
-            where=_where(source),
+            where=mongodb.where(source),
             remedy=f"use MongoDB 6.0 or newer, {_WITHOUT_IMAGES}",
         )
 
@@ -100,7 +89,7 @@ def _prepare_collections(source: Source, database: _Database, images: bool) -> N
         elif entry["type"] != "collection":
             raise Terminal(
                 f"{source.database}.{name} is a {entry['type']}; MongoDB streams changes of collections only",
-                where=_where(source),
+                where=mongodb.where(source),
                 remedy="capture the collection it is made from",
             )
         elif images and entry["options"].get("changeStreamPreAndPostImages") != _KEEPS_IMAGES:
@@ -122,57 +111,12 @@ def _keep_images(source: Source, database: _Database, name: str) -> None:
     try:
         database.command({"collMod": name, "changeStreamPreAndPostImages": _KEEPS_IMAGES})
     except OperationFailure as error:
-        if error.code != _UNAUTHORIZED:
+        if error.code != mongodb.UNAUTHORIZED:
             raise
         enable = f'db.runCommand({{collMod: "{name}", changeStreamPreAndPostImages: {{enabled: true}}}})'
         raise Terminal(
             f"{source.database}.{name} does not keep documents before and after a change, "
             f"and the user of the source has no right to switch that on (collMod)",
-            where=_where(source),
+            where=mongodb.where(source),
             remedy=f"run {enable} on {source.database} with such a right, {_WITHOUT_IMAGES}",
         ) from error
-
-
-@contextmanager
-def _named(source: Source) -> Iterator[None]:
-    """The driver's errors as the platform's."""
-    try:
-        yield
-    except ConfigurationError as error:
-        raise Terminal(
-            f"the connection string of source {source.name} cannot be used: {error}",
-            where=f"source {source.name}",
-            remedy="correct uri in the declaration of the source",
-        ) from error
-    except ConnectionFailure as error:
-        raise Transient(
-            f"MongoDB does not answer: {error}",
-            where=_where(source),
-            remedy="start it, or correct uri in the declaration of the source",
-        ) from error
-    except OperationFailure as error:
-        raise _refused(source, error) from error
-    except PyMongoError as error:
-        raise Terminal(
-            f"MongoDB cannot be prepared: {error}", where=_where(source), remedy="correct what MongoDB names"
-        ) from error
-
-
-def _refused(source: Source, error: OperationFailure) -> Terminal:
-    if error.code == _AUTHENTICATION_FAILED:
-        remedy = "correct the user, its password or authSource in uri"
-    elif error.code == _UNAUTHORIZED:
-        remedy = (
-            f"grant the user of the source find, changeStream, listCollections, createCollection and "
-            f"collMod on {source.database}: the roles readWrite and dbAdmin of that database"
-        )
-    else:
-        remedy = "correct what MongoDB names"
-    said = (error.details or {}).get("errmsg") or str(error)
-    return Terminal(f"MongoDB refuses: {said}", where=_where(source), remedy=remedy)
-
-
-def _where(source: Source) -> str:
-    """Source and servers; never the connection string, which may hold a password."""
-    nodes = ", ".join(f"{host}:{port}" for host, port in parse_uri(source.uri, warn=True)["nodelist"])
-    return f"source {source.name}, database {source.database} at {nodes}"

@@ -1,0 +1,193 @@
+"""Rows that connectors of real databases read again while they stream, and the moment when that is done."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from bson import Binary, Decimal128, Int64, ObjectId
+
+from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.signals import read_again
+from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, READ
+from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.core.position import Engine
+from cdc_platform.core.source import Source, Wire
+from cdc_platform.local.stack import Stack
+from cdc_platform.rereading import reread
+from cdc_platform.verify.patience import Patience
+from tests.stack.conftest import Mongo
+from tests.stack.databases import Database, database
+from tests.stack.lake import Lake
+from tests.stack.sql_lake import captured, sql_lake
+from tests.stack.values import KEYS
+
+pytestmark = pytest.mark.stack
+
+IDS: list[Any] = [
+    1,
+    Int64(2**40),
+    1.5,
+    'it\'s "a" \\ ß😀 ?',
+    ObjectId("65a1f0000000000000000001"),
+    ObjectId("65a1f0000000000000000002"),
+    Decimal128("1.10"),
+    Binary.from_uuid(uuid.UUID("123e4567-e89b-12d3-a456-426655440000")),
+    Binary.from_uuid(uuid.UUID("00000000-0000-0000-0000-000000000000")),
+]
+UNREADABLE = {"time", "bit(5)"}
+"""Of PostgreSQL: types of a key by which Debezium cannot go on reading."""
+NAMES = ("my-orders.all", "empty", "keys")
+WIRES = {Engine.POSTGRESQL: Wire.AVRO, Engine.MARIADB: Wire.JSON_WITH_SCHEMA}
+
+
+@dataclass
+class Captured:
+    """``orders``: 12 rows, the numbers 0 to 11 as keys. ``empty``: without rows. ``keys``: of all types."""
+
+    lake: Lake
+    orders: str
+    empty: str
+    keys: str
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def key(self, number: int) -> str:
+        return str(number) if self.lake.source.engine is Engine.MONGODB else f'{{"id":{number}}}'
+
+    def again(self, *names: str, keys: Sequence[str] | None = None) -> list[str]:
+        """Keys of the rows that were read, all below the ends that are told."""
+        ends = reread(self.lake.settings, self.lake.source, names, patience=patience(), keys=keys)
+        found: list[str] = []
+        for name in names:
+            rows = self.new(name)
+            assert set(rows[OPERATION]) <= {READ}
+            assert all(offset < ends[name][p] for p, offset in rows.select(PARTITION, OFFSET).iter_rows())
+            found.extend(rows[KEY].to_list())
+        return sorted(found)
+
+    def new(self, name: str) -> pl.DataFrame:
+        """Rows of the changelog that have come since the last look."""
+        self.lake.drain(name)
+        rows = self.lake.changes(name).sort(OFFSET).sort("_ingestion_timestamp", maintain_order=True)
+        since, self.seen[name] = self.seen.get(name, 0), rows.height
+        return rows.slice(since)
+
+
+def patience(seconds: float = 60.0) -> Patience:
+    return Patience(time.monotonic, time.sleep, time.monotonic() + seconds)
+
+
+@pytest.fixture(scope="module", params=[Engine.MONGODB, Engine.POSTGRESQL, Engine.MARIADB])
+def there(
+    request: pytest.FixtureRequest,
+    stack: Stack,
+    connect: ConnectClient,
+    mongo: Mongo,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Captured]:
+    root = tmp_path_factory.mktemp("lake")
+    if request.param is Engine.MONGODB:
+        yield from documents(stack, connect, mongo, root)
+        return
+    request.getfixturevalue("registry_url")
+    with database(request.param, request.getfixturevalue(f"{request.param}_uri")) as db:
+        fill(db)
+        names = tuple(captured(db, name) for name in ("orders", "empty", "keys"))
+        with sql_lake(stack, connect, db, root, ("orders", "empty", "keys"), wire=WIRES[db.engine]) as lake:
+            yield from looked_at(Captured(lake, *names))
+
+
+def documents(stack: Stack, connect: ConnectClient, mongo: Mongo, root: Path) -> Iterator[Captured]:
+    name = f"t{uuid.uuid4().hex[:12]}"
+    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=NAMES)
+    mongo[name]["my-orders.all"].insert_many([{"_id": n, "v": n} for n in range(12)])
+    mongo[name]["keys"].insert_many([{"_id": each, "v": 1} for each in IDS])
+    lake = Lake(stack, source, root)
+    try:
+        lake.deploy()
+        yield from looked_at(Captured(lake, *NAMES))
+    finally:
+        connect.delete(source.connector)
+        mongo.drop_database(name)
+
+
+def looked_at(there: Captured) -> Iterator[Captured]:
+    """Once all that the first snapshot read is in the lake."""
+    there.lake.prove(there.orders)
+    for name in (there.orders, there.keys):
+        assert there.new(name).height
+    yield there
+
+
+def fill(db: Database) -> None:
+    if db.engine is Engine.POSTGRESQL:
+        db.run("CREATE TYPE mood AS ENUM ('so so')")
+    quote = '"' if db.engine is Engine.POSTGRESQL else "`"
+    readable = {kind: each for kind, each in KEYS[db.engine].items() if kind not in UNREADABLE}
+    kinds = {f"k{number}": kind for number, kind in enumerate(readable)}
+    columns = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+    keys = f"{quote}keys{quote}"
+    db.run(f"CREATE TABLE {keys} ({columns}, v int, PRIMARY KEY ({', '.join(kinds)}))")
+    # a day that the calendar left out comes from a snapshot as another one
+    values = [[each for each in some if "1582" not in each] for some in readable.values()]
+    first = [each[0] for each in values]
+    rows = [[*first[:at], value, *first[at + 1 :]] for at, each in enumerate(values) for value in each[1:]]
+    db.run(*(f"INSERT INTO {keys} VALUES ({', '.join(row)}, 1)" for row in (first, *rows)))
+    for table in ("orders", "empty"):
+        db.run(f"CREATE TABLE {table} (id int PRIMARY KEY, v int)")
+    db.run(*(f"INSERT INTO orders VALUES ({n}, {n})" for n in range(12)))
+
+
+def test_whole_tables_are_read_again_and_an_empty_one_too(there: Captured) -> None:
+    assert there.again(there.orders, there.empty) == sorted(there.key(n) for n in range(12))
+
+
+def test_exactly_the_rows_with_these_keys_are_read_and_none_for_keys_that_are_not_there(
+    there: Captured,
+) -> None:
+    wanted = [there.key(n) for n in (3, 7, 1000)]
+    assert there.again(there.orders, keys=wanted) == wanted[:2]
+    assert there.again(there.orders, keys=wanted[2:]) == []
+    assert there.again(there.empty, keys=wanted) == []
+
+
+def test_keys_of_every_type_find_their_rows(there: Captured) -> None:
+    keys = sorted(there.lake.current(there.keys)[KEY])
+    assert len(keys) > 5
+    assert there.again(there.keys, keys=keys) == keys
+    assert [there.again(there.keys, keys=[key]) for key in keys[:2]] == [[key] for key in keys[:2]]
+    assert there.again(there.keys) == keys
+
+
+def test_more_keys_than_fit_in_one_signal_are_read_one_part_after_the_other(there: Captured) -> None:
+    wanted = [there.key(n) for n in (*range(1000, 1600), 3, 7)]
+    assert there.again(there.orders, keys=wanted) == wanted[-2:]
+
+
+def test_what_is_asked_for_while_another_reading_goes_on_is_read_all_the_same(there: Captured) -> None:
+    read_again(there.lake.source, [there.orders, there.keys], uuid.uuid4().hex)
+    found = there.again(there.orders, keys=[there.key(5)])
+    assert there.key(5) in found
+
+
+def test_a_connector_that_rests_or_knows_no_signals_is_told(there: Captured, connect: ConnectClient) -> None:
+    lake, name = there.lake, there.lake.source.connector
+    connect.pause(name)
+    with pytest.raises(Transient, match="does not run"):
+        reread(lake.settings, lake.source, [there.orders], patience=patience())
+    settings = connect.config(name)
+    connect.resume(name)
+    connect.apply(name, {key: value for key, value in settings.items() if "notification" not in key})
+    try:
+        with pytest.raises(Terminal, match="deployed before") as refusal:
+            reread(lake.settings, lake.source, [there.orders], patience=patience())
+        assert f"cdc connector apply {lake.source.name}" in refusal.value.remedy
+    finally:
+        lake.deploy()
+    assert there.again(there.orders, keys=[there.key(5)]) == [there.key(5)]
