@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from threading import Event
 from typing import Final
 
@@ -41,6 +42,7 @@ from cdc_platform.verify.lag import Connector, Stage, lag_check
 from cdc_platform.verify.notes import Anchor, Extent, Notes
 from cdc_platform.verify.schema import schema_consistent
 from cdc_platform.verify.stretch import Place
+from cdc_platform.verify.subject import Past
 from cdc_platform.verify.truth.opening import Truths, truths
 from cdc_platform.verify.verdict import Cause, Result, Verdict
 
@@ -66,9 +68,11 @@ def verify(
     proven: Callable[[Result], None] = lambda _: None,
     *,
     anew: bool = False,
+    incremental: bool = False,
 ) -> Iterator[Finding]:
     """The findings, a table's together, as they come. ``proven``: told of each proof, by the caller's thread.
-    ``anew``: what earlier checks saw does not count any more, the tables' past begins now.
+    ``anew``: what earlier checks saw does not count any more, the tables' past begins now. ``incremental``:
+    of tables that were proven in full within ``full_hours`` only what has changed is read.
 
     Interrupted, it waits for the reads and commits that are under way, and for nothing else.
     """
@@ -84,7 +88,7 @@ def verify(
     connector = connector_of(settings, source) if asked else None
     stop = Event()
     with truths(source) as truth_of, ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        reach = _Reach(settings, source, log, truth_of, connector, stop, anew)
+        reach = _Reach(settings, source, log, truth_of, connector, stop, anew, incremental)
         work = [
             pool.submit(
                 _findings,
@@ -116,6 +120,7 @@ class _Reach:
     connector: Connector | None
     stop: Event
     anew: bool
+    incremental: bool
 
     def sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds):
@@ -158,7 +163,10 @@ def _proofs(reach: _Reach, tables: Sequence[_Table]) -> tuple[list[Finding], lis
     try:
         with closing(reach.truth_of(tables[0].replica.name)) as truth:
             results = prove_alike(
-                [subject(reach.source, each.replica, reach.log, truth) for each in tables],
+                [
+                    replace(subject(reach.source, each.replica, reach.log, truth), past=each.past)
+                    for each in tables
+                ],
                 marker=uuid.uuid4().hex,
                 deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
                 clock=time.monotonic,
@@ -190,6 +198,13 @@ class _Table:
 
     def _place(self, kind: Kind) -> Place:
         return place(self.reach.settings, self.reach.source, self.replica.name, kind, self.replica.format)
+
+    @property
+    def past(self) -> Past:
+        """For its proof."""
+        reach, declared = self.reach, self.reach.source.verify
+        every = timedelta(hours=declared.full_hours) if reach.incremental and not reach.anew else None
+        return Past(self._notes, self._place(Kind.CURRENT).history, utc_now, every, declared.prefilter)
 
     def look(self, check: Check) -> Finding:
         """A check that needs no source."""

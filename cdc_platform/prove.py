@@ -8,6 +8,8 @@ Invariants
   same T, with tables opened anew. Everything else is ``unknown`` and says why.
 - B lies above every event that had happened at T. See ``barrier_of`` for why that holds.
 - A table with open dead letters fails and names them, whatever else is found: their changes are missing.
+- Where the last proof's result may be gone on from, only what has changed since is read
+  (``verify.incremental``); such a verdict names its scope.
 - Nothing waits longer than the deadline, apart from reading the two tables.
 
 What a violated invariant breaks: with B too low the lake would be compared before T's last events arrived,
@@ -17,7 +19,7 @@ and a healthy table would fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from cdc_platform.core.errors import CdcError
@@ -26,8 +28,12 @@ from cdc_platform.core.offsets import Offsets, reached
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.barrier import barrier_of, ends_of_topic
 from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
+from cdc_platform.verify.incremental import Seen, prove_since, remember
+from cdc_platform.verify.notes import Proven
 from cdc_platform.verify.patience import POLL, Patience
+from cdc_platform.verify.since import basis
 from cdc_platform.verify.subject import Subject
+from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
 
 
@@ -73,27 +79,81 @@ def prove_alike(
     try:
         patience = Patience(clock, sleep, started + deadline)
         ground = stand(first, patience)
+        source = _Source(first.truth, ground)
+        bases = [_basis(each, ground) for each in subjects]
         barrier = barrier_of(first, marker, patience)
-        ground.source.add(first.truth.digests(ground.at))
+        if any(isinstance(each, str) for each in bases):
+            source.read()
     except CdcError as error:
         unknown = [_unknown(each, ground, error) for each in subjects]
         return [_told(each, one, clock() - started) for each, one in zip(subjects, unknown, strict=True)]
     found = []
-    for subject in subjects:
+    for subject, basis_of_it in zip(subjects, bases, strict=True):
         patience = Patience(clock, sleep, clock() + deadline)
-        result = _proven(subject, ground, barrier, patience, drains.get(subject.format))
-        found.append(_told(subject, result, clock() - started))
+        drain, seen = drains.get(subject.format), None
+        try:
+            await_lake(subject, barrier, patience, drain)
+            result, seen = _proven(subject, source, basis_of_it)
+        except CdcError as error:
+            result = _unknown(subject, ground, error)
+        result = _told(subject, result, clock() - started)
+        before = basis_of_it if isinstance(basis_of_it, Proven) and result.scope else None
+        found.append(_kept(subject, source, result, seen, before))
     return found
 
 
-def _proven(
-    subject: Subject, ground: Ground, barrier: Offsets, patience: Patience, drain: Callable[[], None] | None
+@dataclass(slots=True)
+class _Source:
+    """The source at the ground's position, read once for all formats, if at all. ``marked``: what it needs to
+    tell later what has changed since."""
+
+    truth: Truth
+    ground: Ground
+    marked: str | None = field(init=False)
+    _done: bool = False
+
+    def __post_init__(self) -> None:
+        self.marked = self.truth.ground()
+
+    def read(self) -> None:
+        if not self._done:
+            self.ground.source.add(self.truth.digests(self.ground.at))
+            self._done = True
+
+
+def _basis(subject: Subject, ground: Ground) -> Proven | str:
+    """An empty text: nothing is said about it."""
+    past = subject.past
+    return "" if past is None or past.every is None else basis(past, subject.stream, ground.shape)
+
+
+def _proven(subject: Subject, source: _Source, since: Proven | str) -> tuple[Result, Seen]:
+    """``since``: what to go on from, or why there is nothing."""
+    if isinstance(since, Proven) and subject.past is not None:
+        found = prove_since(subject, subject.past, since, source.ground)
+        if not isinstance(found, str):
+            return found
+        since = found
+    source.read()
+    result, seen = _judge(subject, source.ground)
+    if since and not result.reason:
+        result = replace(result, reason=f"It was read in full: {since}.")
+    return result, seen
+
+
+def _kept(
+    subject: Subject, source: _Source, result: Result, seen: Seen | None, before: Proven | None
 ) -> Result:
+    """The result, left for the next proof if it passed."""
+    if subject.past is None or seen is None or result.verdict is not Verdict.PASS:
+        return result
     try:
-        await_lake(subject, barrier, patience, drain)
-        return _judge(subject, ground)
+        whole = result.scope is None or result.scope.unchanged
+        remember(subject, subject.past, source.ground, seen, before, source.marked if whole else None)
     except CdcError as error:
-        return _unknown(subject, ground, error)
+        reason = f"{result.reason} The next proof cannot go on from it: {error.what}.".strip()
+        return replace(result, reason=reason)
+    return result
 
 
 def _told(subject: Subject, result: Result, seconds: float) -> Result:
@@ -163,7 +223,7 @@ def _behind(subject: Subject, barrier: Offsets) -> list[str]:
     return missing
 
 
-def _judge(subject: Subject, ground: Ground) -> Result:
+def _judge(subject: Subject, ground: Ground) -> tuple[Result, Seen]:
     """Compare; what differs is compared again, at the same T, with the tables as they are by then.
 
     The table as of T is the same whatever its version, as long as that holds B. So a difference that is gone
@@ -172,6 +232,11 @@ def _judge(subject: Subject, ground: Ground) -> Result:
     found = compared(subject, ground)
     if not found.equal:
         found = compared(subject, ground)
+    seen = Seen(found.current.handle.version, found.counts.current or 0)
+    return _judged(subject, found), seen
+
+
+def _judged(subject: Subject, found: Comparison) -> Result:
     if found.equal:
         return _result(subject, found, Verdict.PASS, "")
     if found.state.contended:

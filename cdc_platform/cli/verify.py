@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -65,6 +66,15 @@ def verify(
             metavar="FILE.html", help="Write a report that a person reads: one file.", show_default=False
         ),
     ] = None,
+    incremental: Annotated[
+        bool | None,
+        typer.Option(
+            "--incremental/--full",
+            help="Read what has changed since the last proof, or every row; as the source declares it "
+            "otherwise, which is every row if it says nothing.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove tables against their source, and check the lake by itself; of all sources, if none is named.
@@ -79,6 +89,7 @@ def verify(
       cdc verify orders customers --source shop
       cdc verify --checks content,lag --json
       cdc verify --all --json --report proof.html
+      cdc verify --incremental --checks content
     """
     from cdc_platform.cli.environment import settings
     from cdc_platform.cli.output import Output
@@ -92,7 +103,8 @@ def verify(
         _writable(report)
     wanted = list(_wanted(ctx, tables, source, _checks(checks)))
     began, started = datetime.now(UTC), time.monotonic()
-    found = [_verified(out, given, *each, anew=begin_anew) for each in wanted]
+    how = _How(begin_anew, incremental)
+    found = [_verified(out, given, *each, how) for each in wanted]
     told = Verification(_scope(tables, source, checks), began, time.monotonic() - started, tuple(found))
     if report is not None:
         _write(report, told)
@@ -105,8 +117,16 @@ def verify(
     raise typer.Exit(_EXITS[told.verdict.name])
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """``incremental``: None: as each source declares it."""
+
+    anew: bool
+    incremental: bool | None
+
+
 def _verified(
-    out: Output, given: Settings, declared: Source, wanted: dict[Target, frozenset[Check]], *, anew: bool
+    out: Output, given: Settings, declared: Source, wanted: dict[Target, frozenset[Check]], how: _How
 ) -> Verified:
     """One source; each finding is shown as it comes."""
     from cdc_platform import checking
@@ -115,7 +135,10 @@ def _verified(
     findings: list[Finding] = []
     proofs: list[Result] = []
     if wanted:
-        for finding in checking.verify(given, declared, wanted, proofs.append, anew=anew):
+        some = declared.verify.incremental if how.incremental is None else how.incremental
+        for finding in checking.verify(
+            given, declared, wanted, proofs.append, anew=how.anew, incremental=some
+        ):
             findings.append(finding)
             out.running.print(_line(declared, finding), soft_wrap=True)
     return verified(declared, findings, proofs)

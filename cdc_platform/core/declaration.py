@@ -27,6 +27,7 @@ from cdc_platform.core.pattern import Carried, Glob, Named
 from cdc_platform.core.position import Engine
 from cdc_platform.core.row_schema import Compatibility
 from cdc_platform.core.upkeep import Retention, Schedules
+from cdc_platform.core.verification import Verification
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -163,6 +164,9 @@ class Declaration(BaseModel):
     ] = ()
     schedules: Annotated[Schedules, Field(description="When the source's upkeep runs.")] = Schedules()
     retention: Annotated[Retention, Field(description="How long old files and runs stay.")] = Retention()
+    verify: Annotated[
+        Verification, Field(description="How often proofs read whole tables, and how fast.")
+    ] = Verification()
     formats: Annotated[
         tuple[Format, ...],
         Field(

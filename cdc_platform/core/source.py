@@ -54,6 +54,7 @@ class Source(Declaration):
     @model_validator(mode="after")
     def _fits_its_engine(self) -> Source:
         self.capture.require_of(self.engine)
+        self.verify.require_of(self.engine)
         if self.engine is Engine.MONGODB:
             if self.database != carried(self.database):
                 raise ValueError("database: a name in letters, digits, '.', '_' and '-'")

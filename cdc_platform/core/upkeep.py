@@ -22,8 +22,19 @@ class Schedules(BaseModel):
         Cron | None, Field(description="When files go that no version within retention.files_hours needs.")
     ] = "41 2 * * *"
     verify: Annotated[
-        Cron | None, Field(description="When the lake is proven against the source, which is read in full.")
+        Cron | None,
+        Field(
+            description="When all tables are looked at by every check, and proven against the source: with "
+            "every row if the last time is verify.full_hours ago."
+        ),
     ] = "11 4 * * *"
+    prove: Annotated[
+        Cron | None,
+        Field(
+            description="When tables that have changed since their last proof are proven again, by the keys "
+            "that have changed."
+        ),
+    ] = "*/15 * * * *"
     reconcile: Annotated[
         Cron | None,
         Field(

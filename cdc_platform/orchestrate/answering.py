@@ -35,7 +35,7 @@ def answered(
         yield from _unknown(wanted, PROOF, Cause.SOURCE_UNREACHABLE, down)
         wanted = {target: rest for target, checks in wanted.items() if (rest := checks - PROOF)}
     if wanted:
-        yield from verify(settings, source, wanted, proven)
+        yield from verify(settings, source, wanted, proven, incremental=True)
 
 
 def _kafka(settings: Settings, source: Source) -> Transient | None:

@@ -14,11 +14,13 @@ from cdc_platform.core.source import Source
 from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.answering import answered
 from cdc_platform.orchestrate.judging import judged
-from cdc_platform.orchestrate.keys import checked_key
+from cdc_platform.orchestrate.keys import SOURCE_TAG, checked_key
 from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
 
 PRIORITY = "dagster/priority"
+
+Checked = dg.AssetKey | dg.AssetCheckKey
 
 
 def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -86,8 +88,44 @@ def _wanted(source: Source, selected: set[dg.AssetCheckKey]) -> dict[Target, fro
     return {target: checks for target, checks in found.items() if checks}
 
 
+def proving(source: Source) -> list[dg.AutomationConditionSensorDefinition]:
+    """Asks for the proof of tables that have changed, and of no others, when the declaration says so."""
+    if source.schedules.prove is None:
+        return []
+    checks = [_key(source, target, check) for target in source.targets for check in sorted(PROOF)]
+    return [
+        dg.AutomationConditionSensorDefinition(
+            f"prove_{source.name}",
+            target=dg.AssetSelection.checks(*checks),
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description=f"Proves the tables of {source.name} that have changed since their last proof, by "
+            "the keys that have changed.",
+            run_tags={SOURCE_TAG: source.name},
+            tags={SOURCE_TAG: source.name},
+        )
+    ]
+
+
 def _spec(source: Source, target: Target, check: Check) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(check.value, asset=checked_key(source, target), description=MEANINGS[check])
+    condition = _when_changed(source) if check in PROOF else None
+    return dg.AssetCheckSpec(
+        check.value,
+        asset=checked_key(source, target),
+        description=MEANINGS[check],
+        automation_condition=condition,
+    )
+
+
+def _when_changed(source: Source) -> dg.AutomationCondition[Checked] | None:
+    """Both since the last proof, whoever asked for it: the table was committed to, and its time has come."""
+    if source.schedules.prove is None:
+        return None
+    plan, zone = source.schedules.prove, source.schedules.timezone
+    due: dg.AutomationCondition[Checked] = dg.AutomationCondition.cron_tick_passed(plan, zone)
+    changed: dg.AutomationCondition[Checked] = dg.AutomationCondition.any_deps_updated()
+    running: dg.AutomationCondition[Checked] = dg.AutomationCondition.in_progress()
+    asked = due.since_last_handled() & changed.since_last_handled() & ~running
+    return asked.with_label("the table has changed since its last proof")
 
 
 def _key(source: Source, target: Target, check: Check) -> dg.AssetCheckKey:

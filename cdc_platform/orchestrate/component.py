@@ -11,7 +11,7 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.discover import with_found
 from cdc_platform.orchestrate.assets import drain_job, lake_assets
-from cdc_platform.orchestrate.checks import proof_checks
+from cdc_platform.orchestrate.checks import proof_checks, proving
 from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.judging import verify_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
@@ -75,6 +75,6 @@ class CdcSource(dg.Component):
                 kept.retention,
             ],
             schedules=schedules(source, kept),
-            sensors=[keep_draining(source, settings)],
+            sensors=[keep_draining(source, settings), *proving(source)],
             executor=dg.in_process_executor,
         )

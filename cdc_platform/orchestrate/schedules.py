@@ -82,7 +82,8 @@ def _plans(source: Source, jobs: Jobs) -> list[_Plan]:
             "verify",
             when.verify,
             jobs.verify,
-            f"Proves that the lake equals {source.name}, all tables in full.",
+            f"Looks at all tables of {source.name}, and proves that they equal it: with every row if the "
+            f"last time is {source.verify.full_hours:g} h ago.",
         ),
         _Plan(
             "reconcile",

@@ -109,7 +109,7 @@ def as_of(
     everything = changelog.changes(ends)
     history = pl.concat([everything.join(touched, on=KEY, how="semi"), everything.filter(TRUNCATION)])
     history = history.collect().lazy()
-    restored = standing(history.filter(visible(at, kind) | _below(since)), kind)
+    restored = standing(history.filter(had_happened(at, since, kind)), kind)
     settled = state.join(touched, on=KEY, how="anti")
     folded = set(digests(standing(history, kind), shape))
     unfolded = folded ^ set(digests(state.join(touched, on=KEY, how="semi"), shape))
@@ -134,6 +134,12 @@ def _touched(changelog: Opened, current: Opened, invisible: pl.LazyFrame) -> pl.
 def visible(at: SourcePosition, kind: Engine) -> pl.Expr:
     """True for events that had happened at ``at``."""
     return (is_snapshot(kind) | at.visible()).fill_null(value=False)
+
+
+def had_happened(at: SourcePosition, since: Offsets, kind: Engine) -> pl.Expr:
+    """True for the events of a changelog that had happened at ``at``, by the offsets that the topic had just
+    before, or by their positions."""
+    return visible(at, kind) | _below(since)
 
 
 def last(history: pl.LazyFrame, kind: Engine) -> pl.LazyFrame:
@@ -175,7 +181,7 @@ def _place(kind: Engine) -> list[pl.Expr]:
 def live_keys(changelog: Opened, ends: Offsets, at: SourcePosition, since: Offsets) -> int:
     """Rows the source had at ``at`` by the changelog alone."""
     history = changelog.changes(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
-    live = standing(history.filter(visible(at, changelog.kind) | _below(since)), changelog.kind)
+    live = standing(history.filter(had_happened(at, since, changelog.kind)), changelog.kind)
     return int(live.select(pl.len()).collect().item())
 
 

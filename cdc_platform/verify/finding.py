@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -147,12 +147,15 @@ def combined(table: str, check: Check, parts: Sequence[Part]) -> Finding:
 def of_proof(result: Result) -> tuple[Finding, Finding]:
     """The two checks of a proof: the counts alone, and the content."""
     counts = result.counts
+    folded = () if result.scope else (Fact("folded_rows", counts.folded or 0),)
+    changelog = () if result.scope else (Fact("changelog_rows", counts.changelog),)
     shared = (
         Fact("position", str(result.position or "")),
         Fact("source_rows", counts.source or 0),
         Fact("current_rows", counts.lake or 0),
-        Fact("folded_rows", counts.folded or 0),
-        Fact("changelog_rows", counts.changelog),
+        *folded,
+        *changelog,
+        *_reach(result),
     )
     digests = (
         Fact("source_digest", result.source_digest or ""),
@@ -173,8 +176,22 @@ def of_proof(result: Result) -> tuple[Finding, Finding]:
     )
 
 
+def _reach(result: Result) -> Iterator[Fact]:
+    """What was read, and what is proven by it."""
+    if scope := result.scope:
+        yield Fact("keys_read", scope.keys)
+        yield Fact("rows_not_read", scope.unread)
+        yield Fact("last_full_position", scope.whole)
+    if result.verdict is not Verdict.UNKNOWN:
+        yield Fact("scope", "incremental" if result.scope else "full")
+    if result.valid_through and result.checked_through:
+        yield Fact("valid_through", result.valid_through.isoformat())
+        yield Fact("checked_through", result.checked_through.isoformat())
+
+
 def _counted(result: Result) -> Verdict:
     if result.cause is not None:
         return Verdict.UNKNOWN
-    equal = result.counts.source == result.counts.lake == result.counts.folded
+    counts = result.counts
+    equal = counts.source == counts.lake and (bool(result.scope) or counts.lake == counts.folded)
     return Verdict.PASS if equal else Verdict.FAIL

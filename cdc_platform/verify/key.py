@@ -19,11 +19,17 @@ from decimal import Decimal
 from typing import Any, Final
 
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson.codec_options import DatetimeConversion
 from bson.dbref import DBRef
+from bson.errors import BSONError
+from bson.json_util import JSONMode, JSONOptions, loads
 
 from cdc_platform.core.errors import SchemaRefused
 
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_READ: Final[JSONOptions] = JSONOptions(
+    json_mode=JSONMode.RELAXED, document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS
+)
 _LAST_ISO: Final = 253_402_300_799_999
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 _./:@+#-]*")
 _PRINTED: Final = frozenset(
@@ -64,6 +70,18 @@ def key_text(value: Any) -> str:
             remedy="teach verify/key.py this type, from what the connector writes for it",
         )
     return writer(value)
+
+
+def id_of(text: str) -> Any:
+    """The ``_id`` that has this key text. Raises SchemaRefused where that is not certain."""
+    try:
+        found = loads(text, json_options=_READ)
+        certain = key_text(found) == text
+    except (ValueError, TypeError, KeyError, BSONError) as error:
+        raise SchemaRefused(f"the key text {text} cannot be read: {error}") from error
+    if not certain:
+        raise SchemaRefused(f"the key text {text} may stand for another _id than {found!r}")
+    return found
 
 
 def java_double(value: float) -> str:

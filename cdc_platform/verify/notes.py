@@ -64,6 +64,40 @@ class Columns(BaseModel):
     columns: dict[str, str]
 
 
+class Reading(BaseModel):
+    """A position of the source, ``at``, its time there, and when it was read (both UTC)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: str
+    source_time: datetime
+    taken_at: datetime
+
+
+class Proven(BaseModel):
+    """What the last proof that passed compared, and where the next one may begin.
+
+    ``identity``, ``version``: of the current table. ``rows``: its rows at that version. ``stream``: of its
+    topic. ``since``: offsets of the topic before the proof's position was taken; every event below them had
+    been seen. ``shape``: of the source's table. ``last``: the proof's position. ``whole``: that of the last
+    one that read all rows. ``through``: that up to which the whole table is proven. ``ground``: what the
+    source needs to tell what has changed since then.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    identity: str
+    version: int
+    rows: int
+    stream: str
+    since: dict[int, int]
+    shape: str
+    last: Reading
+    whole: Reading
+    through: Reading
+    ground: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Notes:
     """Of one table in one format. ``folder``: of its source; made with the first note."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Final, Protocol
 
@@ -43,6 +44,13 @@ class SourcePosition(Protocol):
         """The fields of the ``source`` block of an event that the platform itself puts here: of MongoDB those
         of Debezium's, of others ``ts_ms`` and the ``position`` as the lake keeps it."""
         ...
+
+
+def time_of(at: SourcePosition) -> datetime:
+    """The source's own time at a position, UTC."""
+    told = at.source()["ts_ms"]
+    assert isinstance(told, int)
+    return datetime.fromtimestamp(told / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True, order=True)

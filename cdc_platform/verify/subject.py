@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import orjson
 
+from cdc_platform.core.history import History
 from cdc_platform.core.model import Format
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Log
+from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import OpenLetter
 
@@ -22,11 +25,27 @@ def operation_in_json(value: bytes) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """Where a proof finds what the last one left, and leaves what it finds. ``history``: of the current
+    table. ``now``: UTC. ``every``: how long after a reading of all rows the next one is due; between them
+    only what has changed is read. None: all rows are read. ``prefilter``: whether the source is to tell by
+    itself which rows have changed.
+    """
+
+    notes: Notes
+    history: History
+    now: Callable[[], datetime]
+    every: timedelta | None = None
+    prefilter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """What is proven: a table in one format. ``markers``: name of the topic that the marker collection is
     captured into.
     ``operation_of``: the operation that a record of that topic tells of, by its value, None if by none.
-    ``open_letters``: the table's dead letters that nobody has dealt with; may raise CdcError.
+    ``open_letters``: the table's dead letters that nobody has dealt with; may raise CdcError. ``past``: None:
+    every proof stands by itself, and leaves nothing.
     """
 
     table: str
@@ -39,3 +58,4 @@ class Subject:
     open_letters: Callable[[], Sequence[OpenLetter]] = tuple
     format: Format = Format.DELTA
     operation_of: Callable[[bytes], str | None] = operation_in_json
+    past: Past | None = None

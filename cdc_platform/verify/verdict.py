@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Format, Target
-from cdc_platform.verify.position import SourcePosition
+from cdc_platform.verify.position import SourcePosition, time_of
 
 SHOWN_KEYS: Final = 20
 """Differing keys a result names; the rest is counted."""
@@ -115,6 +116,36 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What an incremental proof read, where it is not every row.
+
+    ``keys``: how many were compared. ``since``: position of the proof before it. ``whole``: that of the last
+    one that read every row. ``through``: the source's time up to which the whole table was proven by then.
+    ``unread``: rows that were not read again. ``unchanged``: whether the source itself showed that none of
+    those has changed.
+    """
+
+    keys: int
+    since: str
+    whole: str
+    through: datetime
+    unread: int
+    unchanged: bool
+
+    def __str__(self) -> str:
+        return (
+            f"in the {self.keys:,} keys that changed since {self.since}. {self.unread:,} rows were last read "
+            f"at {self.whole}; since then neither an event nor a commit of the table has changed them, and "
+            "there are as many as in the source"
+            + (
+                ", which itself shows that none of them has changed."
+                if self.unchanged
+                else ". A change of them that the stream did not tell of would not have been seen."
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Outcome of one proof of one table. ``position``: where in the source's history both sides were
     compared.
@@ -123,7 +154,7 @@ class Result:
     ``buckets_unlisted`` buckets were not looked into. Digests are hex over all buckets. ``letters``: all that
     are open; with one, the table fails, whatever else was found. ``beyond``: columns of the lake that the
     source does not have any more, which are not compared. ``cause``: why nothing could be compared.
-    ``seconds``: duration.
+    ``seconds``: duration. ``scope``: of an incremental proof; None: every row was read.
     """
 
     table: str
@@ -141,6 +172,20 @@ class Result:
     letters: tuple[OpenLetter, ...] = ()
     format: Format = Format.DELTA
     beyond: tuple[str, ...] = ()
+    scope: Scope | None = None
+
+    @property
+    def checked_through(self) -> datetime | None:
+        """The source's time up to which all changes that are known of are proven; None unless it passed."""
+        if self.verdict is not Verdict.PASS or self.position is None:
+            return None
+        return time_of(self.position)
+
+    @property
+    def valid_through(self) -> datetime | None:
+        """The source's time up to which the whole table is proven; None unless it passed."""
+        partial = self.scope is not None and not self.scope.unchanged
+        return self.scope.through if partial and self.scope and self.checked_through else self.checked_through
 
     @property
     def target(self) -> Target:
@@ -164,11 +209,16 @@ class Result:
         """One paragraph for a person."""
         at = f" at {self.position.title}" if self.position else ""
         match self.verdict:
+            case Verdict.PASS if self.scope:
+                return (
+                    f"{self.target}: the lake equals the source{at} {self.scope} "
+                    f"{self.counts.source:,} rows, {self.seconds:.1f} s.{self._beyond()}"
+                )
             case Verdict.PASS:
                 return (
                     f"{self.target}: the lake equals the source{at}. {self.counts.source:,} rows, digest "
                     f"{self.source_digest}, {self.counts.reverted} keys taken back to then, "
-                    f"{self.seconds:.1f} s.{self._beyond()}"
+                    f"{self.seconds:.1f} s.{self._reasoned()}{self._beyond()}"
                 )
             case Verdict.FAIL if self.letters:
                 return f"{self.target}: {self._letters()} {self.reason}{self._keys()}"
@@ -177,6 +227,9 @@ class Result:
                 return f"{self.target}: the lake differs from the source{at}. {found}"
             case Verdict.UNKNOWN:
                 return f"{self.target}: not proven{at} ({self.cause}). {self.reason}{self._keys()}"
+
+    def _reasoned(self) -> str:
+        return f" {self.reason}" if self.reason else ""
 
     def _beyond(self) -> str:
         if not self.beyond:

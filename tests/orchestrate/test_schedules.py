@@ -1,5 +1,7 @@
 """A source's upkeep runs when its declaration says so."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -28,6 +30,51 @@ def test_compaction_vacuum_proof_and_retention_are_on_from_the_start() -> None:
         "retention_shop_schedule": "retention_shop",
     }
     assert {each.default_status for each in found.values()} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def test_a_table_that_has_changed_is_proven_when_its_time_has_come_and_no_other(
+    instance: dg.DagsterInstance,
+) -> None:
+    source = Source(
+        name="shop", uri="mongodb://127.0.0.1:1", database="shop", collections=("orders", "customers")
+    )
+    definitions = CdcSource(source).build_defs(None)
+    began = datetime(2026, 11, 1, 12, 1, tzinfo=UTC)
+    cursor = None
+
+    def asked(minutes: int) -> set[str]:
+        nonlocal cursor
+        found = dg.evaluate_automation_conditions(
+            definitions,
+            instance,
+            asset_selection=dg.AssetSelection.all_asset_checks(),
+            cursor=cursor,
+            evaluation_time=began + timedelta(minutes=minutes),
+        )
+        cursor = found.cursor
+        return {each.key.to_user_string() for each in found.results if each.true_subset.size}
+
+    proof = {"delta/shop/orders:content", "delta/shop/orders:row_counts"}
+    assert asked(0) == set()
+    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["delta", "shop", "orders"])))
+    assert asked(5) == set()
+    assert asked(15) == proof
+    assert asked(16) == set()
+    assert asked(30) == set()
+    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["delta", "shop", "orders"])))
+    assert asked(31) == proof
+
+
+def test_proofs_in_between_may_be_left_out() -> None:
+    shop = repository(schedules=Schedules(prove=None))
+    assert not shop.has_sensor_def("prove_shop")
+    assert repository().get_sensor_def("prove_shop").default_status is dg.DefaultSensorStatus.RUNNING
 
 
 def test_rows_are_reconciled_on_a_schedule_only_if_that_is_declared() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +20,11 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
-from cdc_platform.platform import deploy_source, lake_table, replicas, subject
+from cdc_platform.platform import deploy_source, lake_table, notes, place, replicas, subject, utc_now
 from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Drain, Failure, Outcome, Until
 from cdc_platform.replicate.letters import read_letters, settle_letters
+from cdc_platform.verify.subject import Past
 from cdc_platform.verify.truth.opening import truths
 from cdc_platform.verify.verdict import Result
 from tests.stack.conftest import eventually
@@ -78,8 +80,9 @@ class Lake:
         (result,) = self.proofs(collection, deadline)
         return result
 
-    def proofs(self, collection: str, deadline: float = 60.0) -> list[Result]:
-        """The verdict of each format."""
+    def proofs(self, collection: str, deadline: float = 60.0, every: timedelta | None = None) -> list[Result]:
+        """The verdict of each format. ``every``: they go on from one another if one that read all rows is not
+        older than that."""
         found = replicas(self.settings, self.source, self._log, {collection: frozenset(Kind)})
 
         def catch_up() -> None:
@@ -89,7 +92,21 @@ class Lake:
 
         with truths(self.source) as truth_of, closing(truth_of(collection)) as truth:
             return prove_alike(
-                [subject(self.source, replica, self._log, truth) for replica in found],
+                [
+                    replace(
+                        subject(self.source, replica, self._log, truth),
+                        past=Past(
+                            notes(self.settings, self.source, replica.target),
+                            place(
+                                self.settings, self.source, collection, Kind.CURRENT, replica.format
+                            ).history,
+                            utc_now,
+                            every,
+                            self.source.verify.prefilter,
+                        ),
+                    )
+                    for replica in found
+                ],
                 marker=uuid.uuid4().hex,
                 deadline=deadline,
                 clock=time.monotonic,

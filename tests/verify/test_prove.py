@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import polars as pl
 import pytest
@@ -15,64 +14,9 @@ from cdc_platform.core.errors import StreamReplaced, Transient
 from cdc_platform.core.offsets import Stream
 from cdc_platform.prove import prove
 from cdc_platform.verify.shape import Shape, Text
-from cdc_platform.verify.subject import Subject, operation_in_json
+from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.verdict import Cause, Kind, OpenLetter, Result, Unprovable, Verdict
-from tests.verify.world import MARKERS, STREAM, Lake, MemoryLog, MemoryTruth, Source
-
-
-@dataclass(slots=True)
-class World:
-    """``works``: the connector sends what happens. ``drains``: the lake follows when asked to."""
-
-    source: Source = field(default_factory=Source)
-    lake: Lake = field(default_factory=Lake)
-    works: bool = True
-    log: MemoryLog = field(init=False)
-    truth: MemoryTruth = field(init=False)
-    seconds: float = 0.0
-    open_letters: Callable[[], Sequence[OpenLetter]] = tuple
-    operation_of: Callable[[bytes], str | None] = operation_in_json
-
-    def __post_init__(self) -> None:
-        self.log = MemoryLog(self.source)
-        self.truth = MemoryTruth(self.source, self.mark)
-
-    def mark(self, marker: str) -> None:
-        if self.works:
-            self.source.sent = len(self.source.history)
-            self.log.markers_exist = True
-            self.log.mark(marker)
-
-    def drain(self) -> None:
-        self.lake.take(self.source.history[: self.source.sent])
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def clock(self) -> float:
-        self.seconds += 0.01
-        return self.seconds
-
-    def prove(self, *, drain: bool = True, stream: Stream = STREAM) -> Result:
-        subject = Subject(
-            "orders",
-            stream,
-            self.truth,
-            self.log,
-            self.lake.changelog,
-            self.lake.current,
-            MARKERS.topic,
-            self.open_letters,
-            operation_of=self.operation_of,
-        )
-        return prove(
-            subject,
-            marker="proof",
-            deadline=30,
-            clock=self.clock,
-            sleep=self.sleep,
-            drain=self.drain if drain else None,
-        )
+from tests.verify.world import MARKERS, STREAM, Lake, World
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from cdc_platform.core.model import RECORD_SCHEMA, Handle, Records, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream
 from cdc_platform.core.ports import LogReader
 from cdc_platform.lake.memory import MemoryTable
+from cdc_platform.prove import prove
 from cdc_platform.verify.position import ClusterTime
 from cdc_platform.verify.shape import DOCUMENTS, Shape
-from cdc_platform.verify.verdict import Unprovable
+from cdc_platform.verify.subject import Past, Subject, operation_in_json
+from cdc_platform.verify.verdict import OpenLetter, Result, Unprovable
 
 STREAM = Stream("cluster", "shop.shop.orders", "uuid-1", 3)
 MARKERS = Stream("cluster", "shop.shop.cdc_markers", "uuid-2", 1)
@@ -99,7 +101,8 @@ class Source:
 @dataclass(slots=True)
 class MemoryTruth:
     """``on_mark``: what the connector does when a marker is written. ``failure``: raised by the n-th
-    reading."""
+    reading. ``tells``: it knows which rows have changed. ``unsent``: changes of its rows that no event tells
+    of. ``read``: the keys that were asked for."""
 
     source: Source
     on_mark: Callable[[str], None]
@@ -107,6 +110,9 @@ class MemoryTruth:
     after_position: Callable[[], None] = lambda: None
     taken: int | None = None
     known: Shape = DOCUMENTS
+    tells: bool = False
+    unsent: list[Callable[[dict[int, Doc]], object]] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
 
     def position(self) -> ClusterTime:
         at = ClusterTime(self.source.second, self.source.ord)
@@ -119,16 +125,46 @@ class MemoryTruth:
         failure = self.failures.pop(0) if self.failures else None
         if failure:
             raise failure
-        for key, digest in digests(replay(self.source.history[: self.taken])).items():
+        for key, digest in digests(self.there()).items():
             if buckets is None or bucket_of(key) in buckets:
                 yield key, digest
+
+    def of_keys(self, at: ClusterTime, keys: Set[str]) -> Iterator[tuple[str, int]]:
+        assert at.seconds <= self.source.second
+        self.read |= keys
+        yield from ((key, digest) for key, digest in digests(self.there()).items() if key in keys)
+
+    def rows(self, at: ClusterTime) -> int:
+        assert at.seconds <= self.source.second
+        return len(self.there())
+
+    def ground(self) -> str | None:
+        return (
+            orjson.dumps({key: str(digest) for key, digest in digests(self.there()).items()}).decode()
+            if self.tells and self.taken is not None
+            else None
+        )
+
+    def changed(self, at: ClusterTime, ground: str) -> frozenset[str] | None:
+        assert at.seconds <= self.source.second
+        if not self.tells:
+            return None
+        before, now = orjson.loads(ground), digests(self.there())
+        return frozenset(key for key, digest in now.items() if before.get(key) != str(digest))
+
+    def there(self) -> dict[int, Doc]:
+        """The rows at the position: what the events say, and what was done without one."""
+        rows = replay(self.source.history[: self.taken])
+        for change in self.unsent:
+            change(rows)
+        return rows
 
     def mark(self, marker: str) -> None:
         self.on_mark(marker)
 
     def cells(self, at: ClusterTime, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
         assert at.seconds <= self.source.second
-        rows = replay(self.source.history[: self.taken])
+        rows = self.there()
         return {
             str(key): {name: encode({name: value}) for name, value in row.items()}
             for key, row in rows.items()
@@ -225,3 +261,60 @@ class Lake:
             schema=damaged.select(KEY, OPERATION).schema,
         )
         table.append(table.merge(empty, deletes, {}, {}), damaged, {}, {})
+
+
+@dataclass(slots=True)
+class World:
+    """``works``: the connector sends what happens. ``drains``: the lake follows when asked to."""
+
+    source: Source = field(default_factory=Source)
+    lake: Lake = field(default_factory=Lake)
+    works: bool = True
+    log: MemoryLog = field(init=False)
+    truth: MemoryTruth = field(init=False)
+    seconds: float = 0.0
+    open_letters: Callable[[], Sequence[OpenLetter]] = tuple
+    past: Past | None = None
+    operation_of: Callable[[bytes], str | None] = operation_in_json
+
+    def __post_init__(self) -> None:
+        self.log = MemoryLog(self.source)
+        self.truth = MemoryTruth(self.source, self.mark)
+
+    def mark(self, marker: str) -> None:
+        if self.works:
+            self.source.sent = len(self.source.history)
+            self.log.markers_exist = True
+            self.log.mark(marker)
+
+    def drain(self) -> None:
+        self.lake.take(self.source.history[: self.source.sent])
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def clock(self) -> float:
+        self.seconds += 0.01
+        return self.seconds
+
+    def prove(self, *, drain: bool = True, stream: Stream = STREAM) -> Result:
+        subject = Subject(
+            "orders",
+            stream,
+            self.truth,
+            self.log,
+            self.lake.changelog,
+            self.lake.current,
+            MARKERS.topic,
+            self.open_letters,
+            operation_of=self.operation_of,
+            past=self.past,
+        )
+        return prove(
+            subject,
+            marker="proof",
+            deadline=30,
+            clock=self.clock,
+            sleep=self.sleep,
+            drain=self.drain if drain else None,
+        )

@@ -16,11 +16,16 @@ from collections.abc import Iterator, Mapping, Set
 from datetime import timedelta
 from typing import Final, Protocol
 
+from cdc_platform.core.errors import Terminal
 from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.shape import Shape
 
 MARKER_LIFE: Final = timedelta(hours=1)
 """A marker is needed for the minutes of one proof; older ones are removed when the next is written."""
+
+
+class NotByKey(Terminal):
+    """Rows of the table cannot be asked for by the text of their keys: it has to be read as a whole."""
 
 
 class Truth(Protocol):
@@ -36,6 +41,29 @@ class Truth(Protocol):
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         """Key text and row digest of every row at that position, or of those in ``buckets``, in any order."""
+        ...
+
+    def of_keys(self, at: SourcePosition, keys: Set[str]) -> Iterator[tuple[str, int]]:
+        """The same of the rows with these keys, and few others; a row may come twice.
+
+        Raises NotByKey where a text does not say for certain which row it means.
+        """
+        ...
+
+    def rows(self, at: SourcePosition) -> int:
+        """How many there are at that position, as the database itself counts them."""
+        ...
+
+    def ground(self) -> str | None:
+        """What ``changed`` asks for at a later position; None: this source does not tell what has changed."""
+        ...
+
+    def changed(self, at: SourcePosition, ground: str) -> frozenset[str] | None:
+        """Keys of all rows at that position that were not there, as they are now, when the ground was
+        remembered; of other rows some. None: the source cannot tell that any more.
+
+        Says nothing of rows that are gone.
+        """
         ...
 
     def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:

@@ -14,9 +14,10 @@ Invariants
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 import pymysql
@@ -29,16 +30,24 @@ from cdc_platform.core.naming import TableId
 from cdc_platform.core.position import Engine
 from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.shape import Shape
-from cdc_platform.verify.truth import MARKER_LIFE
+from cdc_platform.verify.truth import MARKER_LIFE, NotByKey
 from cdc_platform.verify.truth.mariadb_moment import Connection, opener, rows
-from cdc_platform.verify.truth.mariadb_types import MariaType, is_read_inexactly, kind_of_type
-from cdc_platform.verify.truth.sql import BATCH_ROWS, Column, Rows, called
+from cdc_platform.verify.truth.mariadb_types import BY_TEXT, MariaType, is_read_inexactly, kind_of_type
+from cdc_platform.verify.truth.pace import Pace
+from cdc_platform.verify.truth.sql import BATCH_ROWS, Column, Rows, called, parts_of
 from cdc_platform.verify.verdict import Cause, Unprovable
 
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 60
 """For one answer, of which a reading has many: rows are read as they come."""
 LOCK_SECONDS: Final = 3
+KEYS_AT_ONCE: Final = 500
+_AS_NUMBERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint"), int),
+    "decimal": Decimal,
+}
+
+Statement = tuple[str, Sequence[Any] | None]
 
 _SESSION: Final = (
     f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {LOCK_SECONDS}, "
@@ -99,6 +108,7 @@ class MariaTruth:
     markers: TableId
     declared: tuple[str, ...] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
     _held: _Held | None = field(default=None, init=False, repr=False)
 
     def position(self) -> SourcePosition:
@@ -127,16 +137,37 @@ class MariaTruth:
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         held = self._at(at)
-        yield from called(held.catalog.rows, self.renamed).digests(self._read(held), buckets)
+        yield from called(held.catalog.rows, self.renamed).digests(self._read(held, self._all(held)), buckets)
+
+    def of_keys(self, at: SourcePosition, keys: Set[str]) -> Iterator[tuple[str, int]]:
+        held = self._at(at)
+        rows = called(held.catalog.rows, self.renamed)
+        yield from rows.digests(self._read(held, self._of_keys(held, rows, keys)))
+
+    def rows(self, at: SourcePosition) -> int:
+        ((count,),) = self._read(self._at(at), [(f"SELECT COUNT(*) FROM {self._name}", None)])
+        return int(count)
+
+    def ground(self) -> None:
+        """A row's transaction is hidden in InnoDB: the server does not tell which rows have changed."""
+        return
+
+    def changed(self, at: SourcePosition, ground: str) -> None:
+        del at, ground
 
     def documents(self, at: SourcePosition) -> Iterator[dict[str, Any]]:
         """Every row as a mapping of its columns, in the shape that the lake keeps."""
         held = self._at(at)
-        yield from called(held.catalog.rows, self.renamed).documents(self._read(held))
+        yield from called(held.catalog.rows, self.renamed).documents(self._read(held, self._all(held)))
 
     def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
         held = self._at(at)
-        return called(held.catalog.rows, self.renamed).cells(self._read(held), keys)
+        rows = called(held.catalog.rows, self.renamed)
+        try:
+            statements = self._of_keys(held, rows, keys)
+        except NotByKey:
+            statements = self._all(held)
+        return rows.cells(self._read(held, statements), keys)
 
     def mark(self, marker: str) -> None:
         """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.
@@ -158,15 +189,44 @@ class MariaTruth:
             self._held.connection.close()
             self._held = None
 
-    def _read(self, held: _Held) -> Iterator[tuple[Any, ...]]:
-        table = f"{quoted(self.table.schema)}.{quoted(self.table.name)}"
+    @property
+    def _name(self) -> str:
+        return f"{quoted(self.table.schema)}.{quoted(self.table.name)}"
+
+    def _all(self, held: _Held) -> list[Statement]:
+        return [(f"SELECT {held.catalog.rows.select} FROM {self._name}", None)]
+
+    def _of_keys(self, held: _Held, known: Rows, keys: Set[str]) -> list[Statement]:
+        """Conditions on whole keys with OR between, which the range optimizer of every version knows."""
+        for name in held.catalog.key:
+            if (kind := held.catalog.types[name].name) not in BY_TEXT:
+                raise NotByKey(f"a key of type {kind} is not asked for by its text", where=str(self.table))
+        parts = parts_of(sorted(keys), known.key)
+        one = " AND ".join(f"{quoted(name)} = %s" for name in held.catalog.key).join("()")
+        head = f"SELECT {held.catalog.rows.select} FROM {self._name} WHERE ".replace("%", "%%")
+        # As numbers: MariaDB compares a number with a text as doubles.
+        reads = [_AS_NUMBERS.get(held.catalog.types[name].name, str) for name in held.catalog.key]
+        chunks = [parts[at : at + KEYS_AT_ONCE] for at in range(0, len(parts), KEYS_AT_ONCE)]
+        return [
+            (
+                head + " OR ".join([one] * len(chunk)),
+                [read(value) for key in chunk for read, value in zip(reads, key, strict=True)],
+            )
+            for chunk in chunks
+        ]
+
+    def _read(self, held: _Held, statements: Sequence[Statement]) -> Iterator[tuple[Any, ...]]:
+        """The rows of one statement after the other, under one lock of the table."""
         with self._translated(f"reading it at {held.at}"):
             rows(held.connection, "SAVEPOINT reading")
-            with held.connection.cursor(SSCursor) as cursor:
-                cursor.execute(f"SELECT {held.catalog.rows.select} FROM {table}")
-                self._require_unaltered(held)
-                while batch := cursor.fetchmany(BATCH_ROWS):
-                    yield from batch
+            for number, (query, given) in enumerate(statements):
+                with held.connection.cursor(SSCursor) as cursor:
+                    cursor.execute(query, given)
+                    if not number:
+                        self._require_unaltered(held)
+                    while batch := cursor.fetchmany(BATCH_ROWS):
+                        self.pace.take(len(batch))
+                        yield from batch
             rows(held.connection, "ROLLBACK TO SAVEPOINT reading")
 
     def _require_unaltered(self, held: _Held) -> None:

@@ -18,7 +18,7 @@ Invariants
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
@@ -39,24 +39,35 @@ from bson import (
 )
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.errors import OperationFailure, PyMongoError
 
 from cdc_platform.core.digest import Adapters, bucket_of, encoder, row_digest
+from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.scalars import Moment
 from cdc_platform.core.source import MARKERS
-from cdc_platform.verify.key import key_text, regex_options
+from cdc_platform.core.verification import Reading
+from cdc_platform.verify.key import id_of, key_text, regex_options
 from cdc_platform.verify.position import ClusterTime, SourcePosition
 from cdc_platform.verify.shape import DOCUMENTS, Shape
-from cdc_platform.verify.truth import MARKER_LIFE
+from cdc_platform.verify.truth import MARKER_LIFE, NotByKey
+from cdc_platform.verify.truth.pace import Pace
 from cdc_platform.verify.verdict import Cause, Unprovable
 
 Document = dict[str, Any]
 
 BATCH_ROWS: Final = 5_000
+PACE_ROWS: Final = 500
 
 # Given to the database, not to the command: the command's options are used for its first batch only.
 _CODEC: Final[CodecOptions[Document]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+_MEMBERS: Final[Mapping[Reading, Any]] = {
+    "primary": ReadPreference.PRIMARY,
+    "primaryPreferred": ReadPreference.PRIMARY_PREFERRED,
+    "secondary": ReadPreference.SECONDARY,
+    "secondaryPreferred": ReadPreference.SECONDARY_PREFERRED,
+    "nearest": ReadPreference.NEAREST,
+}
 _FORGOTTEN: Final = frozenset({239, 246})
 """SnapshotTooOld and SnapshotUnavailable (MongoDB's error_codes.yml)."""
 
@@ -69,9 +80,21 @@ def connect(uri: str, timeout: float = 10.0) -> MongoClient[Document]:
 
 
 class MongoTruth:
-    """One collection. The client is the caller's, who closes it. Every method may raise Unprovable."""
+    """One collection. The client is the caller's, who closes it. Every method may raise Unprovable.
 
-    def __init__(self, client: MongoClient[Document], database: str, collection: str) -> None:
+    ``reading``: the members that documents are read from; positions are asked of the primary.
+    """
+
+    def __init__(
+        self,
+        client: MongoClient[Document],
+        database: str,
+        collection: str,
+        pace: Pace | None = None,
+        reading: Reading = "primary",
+    ) -> None:
+        self._pace = pace or Pace()
+        self._reading = _MEMBERS[reading]
         self._database = client.get_database(database, codec_options=_CODEC)
         self._collection = collection
         self._where = f"MongoDB, collection {database}.{collection}"
@@ -86,26 +109,65 @@ class MongoTruth:
         return DOCUMENTS
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
-        encode = encoder(ADAPTERS)
-        for document in self.documents(at):
-            key = key_text(document["_id"])
+        for key, digest in _digests(self.documents(at)):
             if buckets is None or bucket_of(key) in buckets:
-                yield key, row_digest(key, encode(document))
+                yield key, digest
+
+    def of_keys(self, at: SourcePosition, keys: Set[str]) -> Iterator[tuple[str, int]]:
+        try:
+            ids = [id_of(key) for key in sorted(keys)]
+        except SchemaRefused as error:
+            raise NotByKey(error.what, where=self._where) from error
+        parts = [ids[start : start + BATCH_ROWS] for start in range(0, len(ids), BATCH_ROWS)]
+        with self._complete(at) as concern:
+            for part in parts:
+                find = {"find": self._collection, "filter": {"_id": {"$in": part}}}
+                yield from _digests(self._read(at, find, concern))
 
     def documents(self, at: SourcePosition) -> Iterator[Document]:
         """Every document as of ``at``, in batches of 5,000."""
+        with self._complete(at) as concern:
+            yield from self._read(at, {"find": self._collection}, concern)
+
+    def rows(self, at: SourcePosition) -> int:
+        count = {"aggregate": self._collection, "pipeline": [{"$count": "rows"}], "cursor": {}}
+        with self._complete(at) as concern:
+            found = list(self._read(at, count, concern, sized=False))
+        return int(found[0]["rows"]) if found else 0
+
+    def ground(self) -> None:
+        """MongoDB keeps no sign of when a document changed, and its hash takes 2.2 for 2.9."""
+        return
+
+    def changed(self, at: SourcePosition, ground: str) -> None:
+        del at, ground
+
+    @contextmanager
+    def _complete(self, at: SourcePosition) -> Iterator[Document]:
+        """The read concern of a reading at ``at``, which is known to be whole at its end."""
         assert isinstance(at, ClusterTime)
         concern = {"level": "snapshot", "atClusterTime": Timestamp(at.seconds, at.ord)}
+        yield concern
+        # A collection dropped during the read just ends; only this call tells it from one that is complete.
+        self._look(concern, at)
+
+    def _read(
+        self, at: SourcePosition, command: Document, concern: Document, *, sized: bool = True
+    ) -> Iterator[Document]:
+        assert isinstance(at, ClusterTime)
+        size = {"batchSize": BATCH_ROWS} if sized else {}
         with self._translated(at), self._database.client.start_session(causal_consistency=False) as session:
             cursor = self._database.cursor_command(
-                {"find": self._collection, "batchSize": BATCH_ROWS, "readConcern": concern},
+                {**command, **size, "readConcern": concern},
+                read_preference=self._reading,
                 codec_options=_CODEC,
                 session=session,
             ).batch_size(BATCH_ROWS)
             with cursor:
-                yield from cursor
-        # A collection dropped during the read just ends; only this call tells it from one that is complete.
-        self._look(concern, at)
+                for number, document in enumerate(cursor):
+                    if number % PACE_ROWS == 0:
+                        self._pace.take(PACE_ROWS)
+                    yield document
 
     def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
         del at, keys
@@ -174,6 +236,13 @@ class MongoTruth:
             remedy="check that the replica set has a primary and that the user may read the database "
             f"and write {MARKERS}",
         )
+
+
+def _digests(documents: Iterable[Document]) -> Iterator[tuple[str, int]]:
+    encode = encoder(ADAPTERS)
+    for document in documents:
+        key = key_text(document["_id"])
+        yield key, row_digest(key, encode(document))
 
 
 def _binary(value: Binary) -> bytes | str | Document:

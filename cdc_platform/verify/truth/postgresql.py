@@ -14,7 +14,7 @@ as a proof takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -27,14 +27,26 @@ from psycopg.conninfo import make_conninfo
 from cdc_platform.core.naming import TableId
 from cdc_platform.verify.position import PostgresSnapshot, SourcePosition
 from cdc_platform.verify.shape import Shape
-from cdc_platform.verify.truth import MARKER_LIFE
+from cdc_platform.verify.truth import MARKER_LIFE, NotByKey
+from cdc_platform.verify.truth.pace import Pace
 from cdc_platform.verify.truth.postgresql_catalog import Catalog, read_catalog
-from cdc_platform.verify.truth.sql import BATCH_ROWS, Rows, called
+from cdc_platform.verify.truth.postgresql_changes import (
+    Ground,
+    Statement,
+    by_key,
+    changed,
+    ground_of,
+    oldest_since,
+    server_of,
+)
+from cdc_platform.verify.truth.sql import BATCH_ROWS, Rows, called, key_text
 from cdc_platform.verify.verdict import Cause, Unprovable
 
 CONNECT_SECONDS: Final = 10
 STATEMENT_SECONDS: Final = 60
 """For one statement, of which a reading has many: each fetches some rows."""
+COUNT_SECONDS: Final = 600
+"""For a statement that goes over the whole table within the server."""
 LOCK_SECONDS: Final = 3
 
 _SESSION: Final = {
@@ -54,11 +66,13 @@ _LSN: Final = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A snapshot, the connection whose transaction holds it, and the table as of then."""
+    """A snapshot, the connection whose transaction holds it, and the table as of then. ``ground``: None if
+    the user may not know."""
 
     connection: Connection[Any]
     at: PostgresSnapshot
     catalog: Catalog
+    ground: Ground | None
 
 
 @dataclass(slots=True)
@@ -72,6 +86,7 @@ class PostgresTruth:
     markers: TableId
     declared: tuple[str, ...] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
     _held: _Held | None = field(default=None, init=False, repr=False)
 
     def position(self) -> PostgresSnapshot:
@@ -79,6 +94,7 @@ class PostgresTruth:
         with self._translated("reading its snapshot"):
             connection = self._connected()
             try:
+                server = server_of(connection)
                 # Before the snapshot: what an incremental snapshot had read by then, the snapshot sees, too.
                 (lsn,) = _one(connection, _LSN)
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -89,7 +105,8 @@ class PostgresTruth:
             except BaseException:
                 connection.close()
                 raise
-        self._held = _Held(connection, at, catalog)
+        ground = None if server is None else ground_of(server, catalog, at)
+        self._held = _Held(connection, at, catalog, ground)
         return at
 
     def shape(self) -> Shape:
@@ -97,19 +114,44 @@ class PostgresTruth:
 
     def digests(self, at: SourcePosition, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
         held = self._at(at)
-        rows = called(held.catalog.rows(self._key(held.catalog)), self.renamed)
-        yield from rows.digests(self._read(held, rows), buckets)
+        rows = self._rows(held)
+        yield from rows.digests(self._read(held, self._all(rows)), buckets)
+
+    def of_keys(self, at: SourcePosition, keys: Set[str]) -> Iterator[tuple[str, int]]:
+        held = self._at(at)
+        rows = self._rows(held)
+        yield from rows.digests(self._read(held, self._of_keys(held, keys)))
+
+    def rows(self, at: SourcePosition) -> int:
+        ((count,),) = self._read(self._at(at), [(f"SELECT count(*) FROM {self._name}", None)])
+        return int(count)
+
+    def ground(self) -> str | None:
+        found = self._at(None).ground
+        return None if found is None else found.model_dump_json()
+
+    def changed(self, at: SourcePosition, ground: str) -> frozenset[str] | None:
+        held = self._at(at)
+        oldest = None if held.ground is None else oldest_since(ground, held.ground, held.at)
+        if oldest is None:
+            return None
+        keys, statement = changed(self._rows(held), self._name, oldest)
+        return frozenset(map(key_text, keys.documents(self._read(held, [statement]))))
 
     def documents(self, at: SourcePosition) -> Iterator[dict[str, Any]]:
         """Every row as a mapping of its columns, in the shape that the lake keeps."""
         held = self._at(at)
-        rows = called(held.catalog.rows(self._key(held.catalog)), self.renamed)
-        yield from rows.documents(self._read(held, rows))
+        rows = self._rows(held)
+        yield from rows.documents(self._read(held, self._all(rows)))
 
     def cells(self, at: SourcePosition, keys: Set[str]) -> Mapping[str, Mapping[str, str]]:
         held = self._at(at)
-        rows = called(held.catalog.rows(self._key(held.catalog)), self.renamed)
-        return rows.cells(self._read(held, rows), keys)
+        rows = self._rows(held)
+        try:
+            statements = self._of_keys(held, keys)
+        except NotByKey:
+            statements = self._all(rows)
+        return rows.cells(self._read(held, statements), keys)
 
     def mark(self, marker: str) -> None:
         """Insert or update a row whose ``id`` is the marker, and remove those older than MARKER_LIFE.
@@ -131,18 +173,34 @@ class PostgresTruth:
             self._held.connection.close()
             self._held = None
 
-    def _read(self, held: _Held, rows: Rows) -> Iterator[tuple[Any, ...]]:
-        table = sql.Identifier(self.table.schema, self.table.name).as_string()
-        query = f"SELECT {rows.select} FROM {table}"
+    @property
+    def _name(self) -> str:
+        return sql.Identifier(self.table.schema, self.table.name).as_string()
+
+    def _rows(self, held: _Held) -> Rows:
+        return called(held.catalog.rows(self._key(held.catalog)), self.renamed)
+
+    def _all(self, rows: Rows) -> list[Statement]:
+        return [(f"SELECT {rows.select} FROM {self._name}", None)]
+
+    def _of_keys(self, held: _Held, keys: Set[str]) -> list[Statement]:
+        return by_key(self._rows(held), held.catalog, self._key(held.catalog), self._name, keys)
+
+    def _read(self, held: _Held, statements: Sequence[Statement]) -> Iterator[tuple[Any, ...]]:
+        """The rows of one statement after the other, under one lock of the table."""
         with (
             self._translated(f"reading it at snapshot {held.at}"),
             held.connection.transaction(force_rollback=True),
-            held.connection.cursor(name="truth") as cursor,
         ):
-            cursor.itersize = BATCH_ROWS
-            cursor.execute(cast(Query, query))
-            self._require_unaltered(held)
-            yield from cursor
+            held.connection.execute(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'".encode())
+            for number, (query, given) in enumerate(statements):
+                with held.connection.cursor(name="truth") as cursor:
+                    cursor.execute(cast(Query, query), given)
+                    if not number:
+                        self._require_unaltered(held)
+                    while batch := cursor.fetchmany(BATCH_ROWS):
+                        self.pace.take(len(batch))
+                        yield from batch
 
     def _require_unaltered(self, held: _Held) -> None:
         """Asked while the table is locked: nothing alters it from now on until it is read."""

@@ -17,6 +17,7 @@ from cdc_platform.core.digest import bucket_of, encoder, row_digest
 from cdc_platform.core.scalars import Day, LocalMoment, Moment
 from cdc_platform.verify.calendar import day_text, moment_text
 from cdc_platform.verify.shape import Text
+from cdc_platform.verify.truth import NotByKey
 
 Read = Callable[[Any], Any]
 
@@ -101,6 +102,17 @@ def key_text(key: Mapping[str, Any]) -> str:
     """
     plain = {name: _in_key(value) for name, value in key.items()}
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+
+def parts_of(keys: Iterable[str], names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The columns of each key, as its text has them. Raises NotByKey for a text of other columns."""
+    found = []
+    for key in keys:
+        parts = json.loads(key)
+        if list(parts) != list(names):
+            raise NotByKey(f"the key {key} does not have the columns {', '.join(names)}")
+        found.append(tuple(parts.values()))
+    return found
 
 
 def _in_key(value: Any) -> Any:
