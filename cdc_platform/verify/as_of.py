@@ -47,6 +47,9 @@ from cdc_platform.verify.shape import DOCUMENTS, Shape
 NOT_RESENT: Final = pl.col(RESENT).ne_missing(pl.lit(value=True))
 TRUNCATION: Final = pl.col(OPERATION) == TRUNCATE
 
+PASS_ROWS: Final = 1_000_000
+"""Changelog rows that are folded at once, about 200 bytes each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -178,11 +181,22 @@ def _place(kind: Engine) -> list[pl.Expr]:
     return [of("lsn")] if kind is Engine.POSTGRESQL else order(kind)
 
 
-def live_keys(changelog: Opened, ends: Offsets, at: SourcePosition, since: Offsets) -> int:
-    """Rows the source had at ``at`` by the changelog alone."""
+def live_keys(
+    changelog: Opened, ends: Offsets, at: SourcePosition, since: Offsets, pass_rows: int = PASS_ROWS
+) -> int:
+    """Rows the source had at ``at`` by the changelog alone; keys are looked at in passes of about so many
+    rows, so that memory does not follow the changelog."""
     history = changelog.changes(ends).select(KEY, PARTITION, OFFSET, OPERATION, POSITION)
-    live = standing(history.filter(had_happened(at, since, changelog.kind)), changelog.kind)
-    return int(live.select(pl.len()).collect().item())
+    happened = history.filter(had_happened(at, since, changelog.kind))
+    truncations = happened.filter(TRUNCATION).collect().lazy()
+    passes = history.select(pl.len()).collect().item() // pass_rows + 1
+    return sum(
+        standing(happened.filter(pl.col(KEY).hash() % passes == number), changelog.kind, truncations)
+        .select(pl.len())
+        .collect()
+        .item()
+        for number in range(passes)
+    )
 
 
 def operations(changelog: Opened) -> Mapping[str, int]:

@@ -14,14 +14,12 @@ Invariants
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
 
 import pymysql
-from pymysql.constants import ER
 from pymysql.converters import encoders
 from pymysql.cursors import SSCursor
 
@@ -31,8 +29,10 @@ from cdc_platform.core.position import Engine
 from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.shape import Shape
 from cdc_platform.verify.truth import MARKER_LIFE, NotByKey
+from cdc_platform.verify.truth.mariadb_keys import Statement, by_key
 from cdc_platform.verify.truth.mariadb_moment import Connection, opener, rows
-from cdc_platform.verify.truth.mariadb_types import BY_TEXT, MariaType, is_read_inexactly, kind_of_type
+from cdc_platform.verify.truth.mariadb_remedies import remedy_for
+from cdc_platform.verify.truth.mariadb_types import MariaType, is_read_inexactly, kind_of_type
 from cdc_platform.verify.truth.pace import Pace
 from cdc_platform.verify.truth.sql import BATCH_ROWS, Column, Rows, called, parts_of
 from cdc_platform.verify.verdict import Cause, Unprovable
@@ -41,13 +41,6 @@ CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 60
 """For one answer, of which a reading has many: rows are read as they come."""
 LOCK_SECONDS: Final = 3
-KEYS_AT_ONCE: Final = 500
-_AS_NUMBERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint"), int),
-    "decimal": Decimal,
-}
-
-Statement = tuple[str, Sequence[Any] | None]
 
 _SESSION: Final = (
     f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {LOCK_SECONDS}, "
@@ -65,10 +58,6 @@ _ENGINE: Final = """
     SELECT engine, create_time FROM information_schema.tables
     WHERE table_schema = %s AND table_name = %s AND table_type = 'BASE TABLE'
 """
-_NEWER: Final = frozenset({ER.TABLE_DEF_CHANGED, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR})
-_NOT_ALLOWED: Final = frozenset(
-    {ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR}
-)
 _ENCODERS: Final[dict[Any, Any]] = dict(encoders.items())
 """Without the decoders that come with them."""
 _TITLES: Final = {Engine.MARIADB: "MariaDB", Engine.MYSQL: "MySQL"}
@@ -197,23 +186,9 @@ class MariaTruth:
         return [(f"SELECT {held.catalog.rows.select} FROM {self._name}", None)]
 
     def _of_keys(self, held: _Held, known: Rows, keys: Set[str]) -> list[Statement]:
-        """Conditions on whole keys with OR between, which the range optimizer of every version knows."""
-        for name in held.catalog.key:
-            if (kind := held.catalog.types[name].name) not in BY_TEXT:
-                raise NotByKey(f"a key of type {kind} is not asked for by its text", where=str(self.table))
-        parts = parts_of(sorted(keys), known.key)
-        one = " AND ".join(f"{quoted(name)} = %s" for name in held.catalog.key).join("()")
-        head = f"SELECT {held.catalog.rows.select} FROM {self._name} WHERE ".replace("%", "%%")
-        # As numbers: MariaDB compares a number with a text as doubles.
-        reads = [_AS_NUMBERS.get(held.catalog.types[name].name, str) for name in held.catalog.key]
-        chunks = [parts[at : at + KEYS_AT_ONCE] for at in range(0, len(parts), KEYS_AT_ONCE)]
-        return [
-            (
-                head + " OR ".join([one] * len(chunk)),
-                [read(value) for key in chunk for read, value in zip(reads, key, strict=True)],
-            )
-            for chunk in chunks
-        ]
+        columns = [(name, quoted(name), held.catalog.types[name]) for name in held.catalog.key]
+        head = f"SELECT {held.catalog.rows.select} FROM {self._name}"
+        return by_key(head, columns, parts_of(sorted(keys), known.key))
 
     def _read(self, held: _Held, statements: Sequence[Statement]) -> Iterator[tuple[Any, ...]]:
         """The rows of one statement after the other, under one lock of the table."""
@@ -292,7 +267,7 @@ class MariaTruth:
         try:
             yield
         except pymysql.MySQLError as error:
-            cause, remedy = _remedy(error, self.markers)
+            cause, remedy = remedy_for(error, self.markers)
             said = error.args[-1] if error.args else error
             what = f"{_TITLES[self.engine]} failed while {doing}: {said}"
             raise self._unprovable(what, remedy, cause) from error
@@ -316,28 +291,3 @@ def _encryption(given: Address) -> ssl.SSLContext | None:
     if given.sslmode in ("trust", "required"):
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _remedy(error: pymysql.MySQLError, markers: TableId) -> tuple[Cause, str]:
-    code = error.args[0] if error.args else None
-    if code in _NEWER:
-        return (
-            Cause.SNAPSHOT_EXPIRED,
-            f"the table was altered, truncated or dropped since, or {markers} does not exist: prove again; "
-            "deploying the connector makes the table of markers",
-        )
-    if code == ER.LOCK_WAIT_TIMEOUT:
-        return (
-            Cause.SOURCE_UNREACHABLE,
-            "another session has the table locked (SHOW PROCESSLIST): prove again when it is done",
-        )
-    if code in _NOT_ALLOWED:
-        return (
-            Cause.SOURCE_UNREACHABLE,
-            f"check user and password; grant SELECT on the table, and SELECT, INSERT, UPDATE, DELETE on "
-            f"{markers}",
-        )
-    return (
-        Cause.SOURCE_UNREACHABLE,
-        "check that the server is up, takes connections, and lets the user of the source's uri in",
-    )

@@ -29,13 +29,6 @@ _DAYS: Final = f"IF(MONTH({{}}) = 0 OR DAY({{}}) = 0, NULL, DATEDIFF({{}}, {_EPO
 _MICROS: Final = f"IF(MONTH({{}}) = 0 OR DAY({{}}) = 0, NULL, TIMESTAMPDIFF(MICROSECOND, {_EPOCH}, {{}}))"
 
 
-BY_TEXT: Final = frozenset(
-    {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "char", "varchar", "uuid"}
-)
-"""Of the types that a key may have, those whose values its text gives exactly: a zero date has that of
-another day."""
-
-
 @dataclass(frozen=True, slots=True)
 class MariaType:
     """From information_schema.columns. ``name``: data_type, ``declared``: column_type, ``precision``: of

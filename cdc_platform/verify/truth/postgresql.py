@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import psycopg
-from psycopg import Connection, errors, sql
+from psycopg import Connection, sql
 from psycopg.abc import Query
 from psycopg.conninfo import make_conninfo
 
@@ -39,6 +39,7 @@ from cdc_platform.verify.truth.postgresql_changes import (
     oldest_since,
     server_of,
 )
+from cdc_platform.verify.truth.postgresql_remedies import remedy_for
 from cdc_platform.verify.truth.sql import BATCH_ROWS, Rows, called, key_text
 from cdc_platform.verify.verdict import Cause, Unprovable
 
@@ -259,7 +260,7 @@ class PostgresTruth:
         try:
             yield
         except psycopg.Error as error:
-            cause, remedy = _remedy(error, self.markers)
+            cause, remedy = remedy_for(error, self.markers)
             raise Unprovable(
                 cause, f"PostgreSQL failed while {doing}: {error}", where=self._where, remedy=remedy
             ) from error
@@ -274,39 +275,3 @@ def _one(connection: Connection[Any], query: str) -> tuple[Any, ...]:
 def _snapshot(connection: Connection[Any], lsn: int) -> tuple[str, int, int]:
     text, at_ms = _one(connection, _TAKE)
     return text, lsn, at_ms
-
-
-def _remedy(error: psycopg.Error, markers: TableId) -> tuple[Cause, str]:
-    match error:
-        case errors.LockNotAvailable():
-            return (
-                Cause.SOURCE_UNREACHABLE,
-                "another session has the table locked (pg_stat_activity): prove again when it is done",
-            )
-        case errors.QueryCanceled():
-            return (
-                Cause.SOURCE_UNREACHABLE,
-                f"a statement took longer than {STATEMENT_SECONDS} s: look at the server's load, prove again",
-            )
-        case errors.InsufficientPrivilege():
-            return (
-                Cause.SOURCE_UNREACHABLE,
-                f"grant the user SELECT on the table and SELECT, INSERT, UPDATE, DELETE on {markers}",
-            )
-        case errors.UndefinedTable() | errors.UndefinedColumn():
-            return (
-                Cause.SNAPSHOT_EXPIRED,
-                f"the table was altered, or {markers} does not exist: prove again; deploying the connector "
-                "makes the table of markers",
-            )
-        case errors.IdleInTransactionSessionTimeout() | errors.SnapshotTooOld():
-            return (
-                Cause.SNAPSHOT_EXPIRED,
-                "prove again, and let sessions be idle for longer than a proof takes",
-            )
-        case errors.ObjectNotInPrerequisiteState() | errors.FeatureNotSupported():
-            return Cause.SOURCE_UNREACHABLE, "prove against the primary: a standby has no position to give"
-    return (
-        Cause.SOURCE_UNREACHABLE,
-        "check that the server is up, takes connections, and lets the user of the source's uri in",
-    )

@@ -85,10 +85,8 @@ def oldest_since(then: str, now: Ground, at: PostgresSnapshot) -> int | None:
 def changed(rows: Rows, table: str, oldest: int) -> tuple[Rows, Statement]:
     """The keys of what was changed by transactions from ``oldest`` on."""
     keys = Rows([each for each in rows.columns if each.name in rows.key], rows.key)
-    made = f"SELECT {keys.select} FROM {table} AS t WHERE age(t.xmin) <= age(%s::text::xid)".replace(
-        "%", "%%"
-    )
-    return keys, (made.replace("%%s", "%s"), (str(oldest % 2**32),))
+    head = f"SELECT {keys.select} FROM {table} AS t".replace("%", "%%")
+    return keys, (f"{head} WHERE age(t.xmin) <= age(%s::text::xid)", (str(oldest % 2**32),))
 
 
 def by_key(rows: Rows, catalog: Catalog, named: Sequence[str], table: str, keys: Set[str]) -> list[Statement]:
