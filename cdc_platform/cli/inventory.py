@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -21,6 +22,7 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.platform import lake_table
+from cdc_platform.proven import proven
 
 PATIENCE: Final = 5.0
 """Seconds for Kafka to answer a question."""
@@ -38,8 +40,9 @@ class KafkaState:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One lake table. ``lag``: offsets up to the topic's ends, None if those are not known. ``problem``: why
-    it could not be read.
+    """One lake table. ``lag``: offsets up to the topic's ends, None if those are not known.
+    ``proven_through``: of a current table, the source's time up to which it is proven; None if it never was,
+    or not this very table. ``problem``: why it could not be read.
     """
 
     source: str
@@ -52,6 +55,7 @@ class TableState:
     rows: int | None = None
     offsets: dict[int, int] | None = None
     lag: int | None = None
+    proven_through: datetime | None = None
     columns: Mapping[str, str] | None = None
     problem: str = ""
 
@@ -96,10 +100,12 @@ def _tables(settings: Settings, sources: Sequence[Source], topics: _Topics) -> I
         for target in source.targets:
             for kind in source.lake_kinds(target.table):
                 table = lake_table(settings, source, target.table, kind, target.format)
-                yield _state(source, target, kind, table, topics)
+                yield _state(settings, source, target, kind, table, topics)
 
 
-def _state(source: Source, target: Target, kind: Kind, table: StoredTable, topics: _Topics) -> TableState:
+def _state(
+    settings: Settings, source: Source, target: Target, kind: Kind, table: StoredTable, topics: _Topics
+) -> TableState:
     name, stored = target.table, target.format
     stream, ends = topics.streams.get(source.topic(name)), topics.ends.get(source.topic(name))
     try:
@@ -108,6 +114,7 @@ def _state(source: Source, target: Target, kind: Kind, table: StoredTable, topic
             return TableState(source.name, name, stored, kind, table.uri, lag=behind)
         offsets = table.open(stream).offsets if stream else _from_history(table)
         seen, rows = table.snapshot()
+        note = proven(settings, source, target, seen) if kind is Kind.CURRENT else None
     except CdcError as error:
         return TableState(source.name, name, stored, kind, table.uri, exists=True, problem=str(error))
     return TableState(
@@ -121,6 +128,7 @@ def _state(source: Source, target: Target, kind: Kind, table: StoredTable, topic
         rows=rows,
         offsets=dict(sorted(offsets.items())),
         lag=None if ends is None else lag(offsets, ends),
+        proven_through=note.through.source_time if note else None,
         columns={column: str(dtype) for column, dtype in seen.schema.items()},
     )
 

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415  (what a command needs is imported when it runs: see the package's docstring)
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,9 @@ def tables(
 ) -> None:
     """Show each lake table's version, rows and offsets, and how far it is behind Kafka.
 
-    LAG is in offsets, an upper bound of the records to read. Exit code 1 if a table cannot be read.
+    LAG is in offsets, an upper bound of the records to read. PROVEN THROUGH is the source's time up to which
+    a current state is proven to equal it: only a proof that passes moves it (cdc verify). Exit code 1 if a
+    table cannot be read.
 
     Example: cdc tables shop --schema
     """
@@ -64,12 +67,28 @@ def _overview(found: Sequence[TableState]) -> object:
             number(each.rows),
             offsets(each.offsets),
             number(each.lag),
+            _moment(each.proven_through),
             each.uri if each.exists else f"(not yet) {each.uri}",
         )
         for each in found
     ]
-    headings = ("SOURCE", "TABLE", "FORMAT", "KIND", "VERSION", "ROWS", "OFFSETS", "LAG", "URI")
+    headings = (
+        "SOURCE",
+        "TABLE",
+        "FORMAT",
+        "KIND",
+        "VERSION",
+        "ROWS",
+        "OFFSETS",
+        "LAG",
+        "PROVEN THROUGH",
+        "URI",
+    )
     return grid(headings, rows, right="VERSION ROWS LAG")
+
+
+def _moment(at: datetime | None) -> str:
+    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _columns(found: Sequence[TableState]) -> list[object]:

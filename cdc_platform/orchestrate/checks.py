@@ -5,6 +5,7 @@ is never shown as passed: what could not be checked is not known to be right.
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -15,6 +16,8 @@ from cdc_platform.logs import Journal
 from cdc_platform.orchestrate.answering import answered
 from cdc_platform.orchestrate.judging import judged
 from cdc_platform.orchestrate.keys import SOURCE_TAG, checked_key
+from cdc_platform.orchestrate.proven import proven_through
+from cdc_platform.platform import utc_now
 from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
 from cdc_platform.verify.verdict import Verdict
 
@@ -45,7 +48,9 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
             _log(context, finding)
             if finding.check not in PROOF:
                 journal.checked(finding)
-            yield check_result(source, finding)
+            about = finding.check is Check.CONTENT
+            through = proven_through(settings, source, finding.target, utc_now()) if about else {}
+            yield check_result(source, finding, through)
         if (failure := judged(source, context.run, findings)) is not None:
             raise failure
 
@@ -60,8 +65,10 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
     ]
 
 
-def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
-    """A finding as Dagster keeps it."""
+def check_result(
+    source: Source, finding: Finding, through: Mapping[str, dg.MetadataValue] = MappingProxyType({})
+) -> dg.AssetCheckResult:
+    """A finding as Dagster keeps it. ``through``: up to when its table is proven by now."""
     passed = finding.verdict is Verdict.PASS
     unknown = finding.verdict is Verdict.UNKNOWN
     return dg.AssetCheckResult(
@@ -75,6 +82,7 @@ def check_result(source: Source, finding: Finding) -> dg.AssetCheckResult:
             "cdc/reason": dg.MetadataValue.text(finding.text),
             **{f"cdc/{fact.name}": _shown(fact.value) for fact in finding.facts},
             "cdc/seconds": dg.MetadataValue.float(finding.seconds),
+            **through,
         },
         description=None if passed else finding.text,
     )

@@ -21,8 +21,8 @@ from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.keys import target_key
-from cdc_platform.platform import crash_probe, lake_table, notes, place
-from cdc_platform.verify.notes import Proven
+from cdc_platform.orchestrate.proven import proven_through
+from cdc_platform.platform import crash_probe, lake_table, utc_now
 
 QUIET = 1.5
 """Seconds past the usual pause between two commits after which a table counts as quiet."""
@@ -125,22 +125,12 @@ class Recorder:
                 "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(handle)),
                 "cdc/version": dg.MetadataValue.int(handle.version),
             }
-            | (self._proven(target, handle) if kind is Kind.CURRENT else {})
+            | (self._proven(target) if kind is Kind.CURRENT else {})
             | _work(window)
         )
 
-    def _proven(self, target: Target, handle: Handle) -> dict[str, dg.MetadataValue]:
-        """Up to which time of the source the table is proven, as it is known now."""
-        note = notes(self._settings, self._source, target).read(Kind.CURRENT, Proven)
-        if note is None or note.stream != handle.stream or note.version > handle.version:
-            return {}
-        history = place(self._settings, self._source, target.table, Kind.CURRENT, target.format).history
-        if note.identity != history.identity():
-            return {}
-        return {
-            "cdc/valid_through": dg.MetadataValue.timestamp(note.through.source_time),
-            "cdc/checked_through": dg.MetadataValue.timestamp(note.last.source_time),
-        }
+    def _proven(self, target: Target) -> dict[str, dg.MetadataValue]:
+        return proven_through(self._settings, self._source, target, utc_now())
 
 
 def _work(window: _Window) -> dict[str, dg.MetadataValue]:
