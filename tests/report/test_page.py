@@ -74,6 +74,13 @@ def test_it_passes_with_rows_digests_lag_and_offsets() -> None:
     assert "What failed" not in text
 
 
+def test_what_was_not_read_is_told() -> None:
+    text = Seen(page(verification(some=True))).text
+    assert "delta: every row was read. Proven through 2026-11-18 " in text
+    assert "delta: not every row was read; compared in the 312 keys that changed since 1794999000.1" in text
+    assert "Proven through 2026-11-21 03:00:00 UTC." in text
+
+
 def test_what_failed_comes_first_with_its_keys_and_letters() -> None:
     text = Seen(page(verification(damaged=True))).text
     assert "Fail: 2 of 30 checks failed" in text
