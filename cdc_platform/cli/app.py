@@ -15,6 +15,7 @@ from cdc_platform.cli import (
     deadletters,
     failures,
     holding,
+    rebuild,
     reconcile,
     replay,
     run,
@@ -109,6 +110,7 @@ app.command("verify")(verify.verify)
 app.command("pause")(holding.pause)
 app.command("resume")(holding.resume)
 app.command("replay")(replay.replay)
+app.command("rebuild")(rebuild.rebuild)
 app.command("reconcile")(reconcile.reconcile)
 app.command("upkeep")(upkeep.upkeep)
 app.add_typer(deadletters.app, name="deadletters")

@@ -37,8 +37,8 @@ _GONE: Final = (
     "declaration; if it was renamed, declare its new name, which becomes a table of its own"
 )
 _ANOTHER: Final = (
-    "its lake table has the rows of the former one, too. Take a new snapshot into a new table, or let it go "
-    "on (cdc resume) if the rows of both belong in it"
+    "its lake table has the rows of the former one, too. To begin anew: cdc rebuild TABLE --from source; "
+    "or let it go on (cdc resume) if the rows of both belong in it"
 )
 
 

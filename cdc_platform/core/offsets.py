@@ -85,15 +85,15 @@ def plan(stream: Stream, committed: Offsets, available: Ranges) -> dict[int, Ran
             raise OffsetsLost(
                 f"Kafka removed offsets {start} to {held.start - 1} before they were committed to the lake",
                 where=where,
-                remedy="take a new snapshot of this table, then raise the topic's retention above the "
-                "longest outage you want to survive",
+                remedy="cdc rebuild TABLE --from source; then raise the topic's retention above the longest "
+                "outage you want to survive",
             )
         if start > held.end:
             raise LogTruncated(
                 f"the topic ends at offset {held.end}, before the offset the table has committed",
                 where=where,
-                remedy="the broker lost data or the table was restored from elsewhere: take a new "
-                "snapshot of this table",
+                remedy="the broker lost data or the table was restored from elsewhere: "
+                "cdc rebuild TABLE --from source",
             )
         ranges[partition] = Range(start, held.end)
     return ranges

@@ -251,7 +251,7 @@ def _mistyped(path: Path, have: pl.DataType, batch: pl.DataType) -> Conflict:
         path,
         f"{path_text(path)} is {named(have)} in the table and {named(batch)} in this batch",
         "keep the field to one type in the source, or rename the new field there; a table keeps its types, "
-        "so to take over the new type, take a new snapshot into a new table",
+        "so to take over the new type: cdc rebuild TABLE --from source",
         (_fractional, _present),
     )
 

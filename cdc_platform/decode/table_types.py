@@ -48,7 +48,8 @@ _TAIL: Final = """
   with exactly their digits.
 - A value that its column cannot hold stands beside it as JSON, in `<column>__json`, or is a dead letter,
   or stops its table, as the source's `values` says: infinite dates and timestamps, and NaN in a decimal.
-- A column whose type changes to one that its column cannot hold goes on in `<column>__v2`.
+- A column whose type changes to one that its column cannot hold goes on in `<column>__v2`, until
+  `cdc rebuild TABLE --from source` makes the table anew with the types of now.
 - `timestamp` is without a zone and `timestamptz` in UTC. Times of day are text, `HH:MM:SS.ffffff`;
   MariaDB's may be negative, or beyond 24 hours.
 - Types that Debezium does not know (composites, geometric types, multiranges) are the bytes of their

@@ -133,7 +133,7 @@ class KafkaReader:
             return OffsetsLost(
                 "Kafka no longer holds the next offset to read",
                 where=where,
-                remedy="take a new snapshot of this table; raise the topic's retention above the longest "
+                remedy="cdc rebuild TABLE --from source; and raise the topic's retention above the longest "
                 "outage you want to survive",
             )
         if error.code() in _RECONNECTING or error.retriable():

@@ -15,6 +15,7 @@ from cdc_platform.orchestrate.checks import proof_checks, proving
 from cdc_platform.orchestrate.holding import pause_job, resume_job
 from cdc_platform.orchestrate.judging import verify_job
 from cdc_platform.orchestrate.keys import SOURCE_TAG
+from cdc_platform.orchestrate.rebuilding import rebuild_job
 from cdc_platform.orchestrate.reconciling import reconcile_job
 from cdc_platform.orchestrate.reloading import rebuilds
 from cdc_platform.orchestrate.replaying import replay_job
@@ -69,6 +70,7 @@ class CdcSource(dg.Component):
                 pause_job(source, settings),
                 resume_job(source, settings),
                 replay_job(source, settings),
+                rebuild_job(source, settings),
                 kept.verify,
                 kept.upkeep,
                 kept.reconcile,

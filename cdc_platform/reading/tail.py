@@ -113,7 +113,7 @@ def _matching(rows: pl.LazyFrame, columns: pl.Schema) -> pl.LazyFrame:
 
 def _require_one_source(current: Looked, target: Handle, changelog: Looked, source: Handle) -> None:
     where = f"{current.uri} and {changelog.uri}"
-    remedy = "rebuild both tables from a new snapshot"
+    remedy = "cdc rebuild TABLE --from source"
     if target.stream != source.stream:
         raise StreamReplaced(
             f"the current table was filled from {target.stream}, its changelog from {source.stream}",

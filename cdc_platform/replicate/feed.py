@@ -250,5 +250,6 @@ def _replaced(topic: str) -> StreamReplaced:
     return StreamReplaced(
         "the topic was deleted or made again while it was read",
         where=f"topic {topic}",
-        remedy="take a new snapshot into a new table; the lake table has everything up to its own offsets",
+        remedy="the lake table has everything up to its own offsets; to go on with the topic as it is now: "
+        "cdc rebuild TABLE --from source",
     )

@@ -47,7 +47,7 @@ def _merge(replica: Replica) -> Receipt | None:
         raise OffsetsLost(
             f"the current table stands at offsets {ahead}, past its changelog",
             where=f"{replica.current.uri} and {replica.changelog.uri}",
-            remedy="the changelog was restored or replaced: rebuild both tables from a new snapshot",
+            remedy=f"the changelog was restored or replaced: cdc rebuild {replica.name}",
         )
     if unheard_of(replica, target):
         learn(replica, target, source)

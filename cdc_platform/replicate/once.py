@@ -13,10 +13,18 @@ from cdc_platform.replicate.replica import Replica
 
 def replicate(replica: Replica, log: Log) -> tuple[Receipt, ...]:
     """Bring both tables to the end the topic has now, in batches, and return what each commit did."""
+    receipts = append_all(replica, log)
+    while merged := merge_changes(replica):
+        receipts.append(merged)
+    return tuple(receipts)
+
+
+def append_all(replica: Replica, log: Log) -> list[Receipt]:
+    """Bring the changelog there."""
     starts = replica.changelog.open(replica.stream).offsets
     available = log.available([replica.stream])[replica.stream.topic]
     ends = ends_of(plan(replica.stream, starts, available))
-    receipts = []
+    receipts: list[Receipt] = []
     reader = log.reader({replica.stream: starts})
     try:
         carried: Carried | None = None
@@ -30,9 +38,7 @@ def replicate(replica: Replica, log: Log) -> tuple[Receipt, ...]:
                     raise appended.refused
                 carried = appended.carried
                 position |= ends_of(batch.ranges)
-                receipts.append(appended.receipt)
+                receipts += [appended.receipt] if appended.receipt else []
     finally:
         reader.close()
-    while merged := merge_changes(replica):
-        receipts.append(merged)
-    return tuple(receipt for receipt in receipts if receipt)
+    return receipts

@@ -180,7 +180,7 @@ def _check(replica: Replica, log: Log, ranges: Ranges) -> None:
                 f"Kafka holds offsets {held.start} to {held.end - 1}, not all of "
                 f"{describe({partition: wanted})}",
                 where=where,
-                remedy="replay what it holds; for the rest take a new snapshot",
+                remedy=f"replay what it holds; for the rest: cdc rebuild {replica.name} --from source",
             )
 
 

@@ -83,8 +83,8 @@ class Replica:
             raise SchemaRefused(
                 conflicts[0].what.replace("in this batch", "in the source's declaration"),
                 where=f"table {self.name}",
-                remedy="declare the type that the table has; to take over another, take a new snapshot into "
-                "a new table",
+                remedy="declare the type that the table has; to take over another: "
+                f"cdc rebuild {self.name} --from source",
             )
         return evolution.schema
 

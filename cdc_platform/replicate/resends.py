@@ -207,5 +207,5 @@ def _replaced(replica: Replica, events: pl.DataFrame) -> SourceReplaced:
         "the table has, and is not among it: the source was restored or replaced",
         where=f"table {replica.name}, topic {replica.stream.topic}, partition {first[PARTITION]}, offset "
         f"{first[OFFSET]}, key {first[KEY]}",
-        remedy="move the table's folders away, delete its topic, then take a new snapshot into a new table",
+        remedy=f"if that was meant, read it again as it is now: cdc rebuild {replica.name} --from source",
     )

@@ -75,7 +75,17 @@ def test_everything_that_can_be_started_says_what_it_does(repository: dg.Reposit
     jobs = [repository.get_job(name) for name in repository.job_names if not name.startswith("__")]
     assert {job.name for job in jobs} == {
         f"{verb}_shop"
-        for verb in ("drain", "pause", "resume", "replay", "verify", "reconcile", "upkeep", "retention")
+        for verb in (
+            "drain",
+            "pause",
+            "resume",
+            "replay",
+            "rebuild",
+            "verify",
+            "reconcile",
+            "upkeep",
+            "retention",
+        )
     }
     for each in [*jobs, *repository.schedule_defs, *repository.sensor_defs]:
         assert len(each.description or "") > 40, each.name
