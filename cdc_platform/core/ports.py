@@ -112,6 +112,12 @@ class LakeTable(Protocol):
         """
         ...
 
+    def adopt(self, stream: Stream) -> Handle:
+        """The newest version, whatever stream has filled it and wherever it stands, for ``replace`` alone:
+        the table that is put in its place is this stream's. Creates the table as ``open`` does.
+        """
+        ...
+
     def replace(
         self,
         handle: Handle,

@@ -68,9 +68,18 @@ class MemoryTable:
             raise StreamReplaced(
                 f"the table was filled from {newest.stream}, the topic is now {stream.identity}",
                 where=self._uri,
-                remedy="the topic or the cluster was re-created: take a new snapshot into a new table",
+                remedy="the topic or the cluster was re-created: cdc rebuild TABLE --from source",
             )
         return self._handle(newest)
+
+    def adopt(self, stream: Stream) -> Handle:
+        if not self._versions:
+            return self.open(stream)
+        newest = self._versions[-1]
+        if newest.stream == stream.identity:
+            return self._handle(newest)
+        strange = replace(newest, stream=stream.identity, partitions=stream.partitions)
+        return self._handle(replace(strange, offsets={}, positions={}))
 
     def snapshot(self) -> tuple[Handle, int]:
         if not self._versions:

@@ -7,7 +7,8 @@ Invariants
 - A changelog that keeps rows never goes back: the new one stands where the one before stands, or further.
   One that begins anew stands where its topic ends, wherever the one before stood; and a current table stands
   where its changelog does.
-- What Kafka does not hold any more, and what a person has repaired, is kept as it is.
+- What Kafka does not hold any more, and what a person has repaired, is kept as it is. Of another topic than
+  the table's nothing is: its offsets mean something else.
 
 What a violated invariant breaks: with lower offsets the next run would put rows in a second time; without the
 repaired rows, letters that were dealt with would be open again.
@@ -32,11 +33,11 @@ from cdc_platform.core.columns import (
     PARTITION,
     REPLAYED,
 )
-from cdc_platform.core.errors import OffsetsLost
+from cdc_platform.core.errors import OffsetsLost, StreamReplaced
 from cdc_platform.core.history import REBUILT
 from cdc_platform.core.logical import unstored
 from cdc_platform.core.model import Format, Handle, Kind
-from cdc_platform.core.offsets import Offsets, Range, Ranges, reached
+from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream, reached
 from cdc_platform.core.ports import LakeTable, Log
 from cdc_platform.core.row_schema import Compatibility
 from cdc_platform.core.schema import fit
@@ -80,7 +81,7 @@ def rebuild_current(replica: Replica, origin: str, pass_rows: int = PASS_ROWS) -
 
 def _rebuild_current(replica: Replica, origin: str, pass_rows: int) -> Rebuilt:
     # In this order: another writer may move both tables in between, and only ahead.
-    target = replica.current.open(replica.stream)
+    target = replica.current.adopt(replica.stream)
     source = replica.changelog.open(replica.stream)
     counted = _Counted(_folded(replica.changelog, source, pass_rows))
     replica.probe("before_rebuild:current")
@@ -145,7 +146,7 @@ def from_kafka(replica: Replica, beside: LakeTable, log: Log) -> Beside:
 
     ``beside``: a table that does not exist yet. Raises OffsetsLost if Kafka does not hold all that follows.
     """
-    handle = replica.changelog.open(replica.stream)
+    handle = replica.changelog.adopt(replica.stream)
     held = log.available([replica.stream])[replica.stream.topic]
     first = {p: each.start for p, each in held.items()}
     if lost := {p: start for p, start in first.items() if start > handle.offsets.get(p, 0)}:
@@ -181,7 +182,10 @@ def from_source(replica: Replica, beside: LakeTable, since: Offsets) -> Beside:
 
 
 def _own(replica: Replica, beside: LakeTable, declared: pl.Schema) -> Replica:
-    """Its letters and the history of its schema are the table's."""
+    """Its letters and the history of its schema are the table's: those of this topic."""
+    for table in (replica.letters, replica.history.table):
+        if table is not None and table.exists():
+            replica.retrying(_without_strange, table, replica.stream)
     return dataclasses.replace(
         replica,
         changelog=beside,
@@ -189,6 +193,15 @@ def _own(replica: Replica, beside: LakeTable, declared: pl.Schema) -> Replica:
         declared=declared,
         truncations=Truncations(),
     )
+
+
+def _without_strange(table: LakeTable, stream: Stream) -> None:
+    """A table whose rows are about another topic is this one's from now on, and empty."""
+    try:
+        table.open(stream)
+    except StreamReplaced:
+        handle = table.adopt(stream)
+        table.replace(handle, [], handle.logical, {}, {})
 
 
 def _put(own: Replica, rows: pl.DataFrame, advance: Ranges) -> None:
@@ -217,7 +230,7 @@ def exchange(replica: Replica, beside: Beside, log: Log, origin: str) -> Rebuilt
 
 
 def _exchange(replica: Replica, beside: Beside, log: Log, origin: str) -> Rebuilt:
-    handle = replica.changelog.open(replica.stream)
+    handle = replica.changelog.adopt(replica.stream)
     go_on(beside, log)  # to the topic's end, and so to where the changelog stands, at least
     repaired = _take_repaired(replica, handle, beside)
     new = beside.replica.changelog.open(replica.stream)

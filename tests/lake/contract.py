@@ -505,6 +505,39 @@ class LakeTableContract(ABC):
         table.replace(handle, [new], new.schema, {}, {REBUILT: "its changelog"})
         assert self.info_of_the_exchange(tables())[REBUILT] == "its changelog"
 
+    def test_a_table_that_another_topic_filled_is_the_adopters_once_it_is_exchanged(
+        self, tables: Tables
+    ) -> None:
+        add(tables(), [row(0, 0, "a", n=1)], {0: Range(0, 9)})
+        other = replace(STREAM, topic_id="uuid-2", partitions=5)
+        table = tables()
+        handle = table.adopt(other)
+        assert (handle.offsets, handle.positions, handle.stream) == ({}, {}, other.identity)
+        with pytest.raises(StreamReplaced):
+            tables().open(other)
+        new = frame([row(4, 0, "b", n="x")])
+        made = table.replace(handle, [new], new.schema, {4: 1}, {}, {4: 7})
+        with pytest.raises(StreamReplaced):
+            tables().open(STREAM)
+        for each in (made, tables().open(other)):
+            assert (each.offsets, each.positions, each.partitions) == ({4: 1}, {4: 7}, 5)
+        table.append(made, fitted(made, [row(4, 1, "c", n="y")]), {4: Range(1, 2)}, {})
+        handle = tables().open(other)
+        assert tables().read(handle).collect()[KEY].sort().to_list() == ["b", "c"]
+        assert handle.offsets == {4: 2}
+
+    def test_who_adopts_a_table_of_the_same_topic_opens_it(self, tables: Tables) -> None:
+        assert tables().adopt(STREAM).offsets == {}
+        add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        opened, adopted = tables().open(STREAM), tables().adopt(STREAM)
+        assert (adopted.version, adopted.offsets, adopted.partitions) == (opened.version, {0: 1}, 3)
+        loser = tables()
+        late = loser.adopt(STREAM)
+        add(tables(), [row(0, 1, "b")], {0: Range(1, 2)})
+        with pytest.raises(Conflict):
+            loser.replace(late, [], late.logical, {}, {})
+        assert keys(tables()) == ["a", "b"]
+
     def info_of_the_exchange(self, table: LakeTable) -> Mapping[str, str]:
         """What the newest exchange carried."""
         return self.info(table)

@@ -27,6 +27,9 @@ class Through:
     def open(self, stream: Stream) -> Handle:
         return self._table.open(stream)
 
+    def adopt(self, stream: Stream) -> Handle:
+        return self._table.adopt(stream)
+
     def append(
         self,
         handle: Handle,

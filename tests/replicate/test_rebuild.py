@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from cdc_platform.core.columns import DISCARDED, KEY, OFFSET, OPEN, PARTITION, REPLAYED, RESENT
-from cdc_platform.core.errors import LogTruncated, OffsetsLost, SourceReplaced
+from cdc_platform.core.errors import LogTruncated, OffsetsLost, SourceReplaced, StreamReplaced
 from cdc_platform.core.history import REBUILT
 from cdc_platform.core.model import Kind, Policy
 from cdc_platform.core.offsets import Range
@@ -243,6 +243,31 @@ def test_a_table_ahead_of_its_topic_is_made_anew_from_a_snapshot(log: MemoryLog)
     log.write(TOPIC, 0, updated(1, v=5))
     replicate(table, log)
     assert values(table) == [("1", 5)]
+
+
+@pytest.mark.parametrize("again", ["kafka", "source"])
+def test_a_table_whose_topic_was_made_again_takes_the_new_one(log: MemoryLog, again: str) -> None:
+    log.write(TOPIC, 0, created(1, v=1), created(2, v=2), GARBAGE)
+    table = orders(log)
+    replicate(table, log)
+    log.delete(TOPIC)
+    log.create(TOPIC)
+    tables = table.changelog, table.current
+    anew = replica(log.topics[TOPIC].stream, *tables, letters=table.letters)
+    since = log.ends([anew.stream])[TOPIC]
+    log.write(TOPIC, 0, event(1, "r", {"_id": 1, "v": 7}))
+    with pytest.raises(StreamReplaced):
+        replicate(anew, log)
+    made = from_kafka(anew, beside(), log) if again == "kafka" else from_source(anew, beside(), since)
+    put_in_place(anew, made, log)
+    assert values(anew) == [("1", 7)]
+    assert read_letters(anew.letters, anew.stream, None) == [], "they were of the other topic"
+    log.write(TOPIC, 0, updated(1, v=8), GARBAGE)
+    replicate(anew, log)
+    assert values(anew) == [("1", 8)]
+    assert len(read_letters(anew.letters, anew.stream)) == 1
+    with pytest.raises(StreamReplaced):
+        table.changelog.open(table.stream)
 
 
 def test_a_table_of_a_source_that_was_restored_is_made_anew_from_a_snapshot(log: MemoryLog) -> None:

@@ -114,6 +114,11 @@ def exchange(table: DeltaTable, files: NewFiles, columns: pa.Schema, commit: Com
     table.load_as_version(made)  # deltalake leaves it where it was
 
 
+def set_description(table: DeltaTable, text: str, commit: CommitProperties) -> None:
+    """In a commit of its own, which changes no row."""
+    table.alter.set_table_description(text, commit_properties=commit, post_commithook_properties=HOOKS)
+
+
 def append_only(table: DeltaTable) -> bool:
     return table.metadata().configuration.get(APPEND_ONLY) == "true"
 

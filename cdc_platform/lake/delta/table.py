@@ -33,15 +33,16 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from cdc_platform.core.columns import DELETE, KEY, OPERATION
-from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal, Transient
+from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal
 from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
-from cdc_platform.core.model import Contents, Handle, Kind
+from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, describe
-from cdc_platform.core.position import Engine, made_with
+from cdc_platform.core.position import Engine
 from cdc_platform.lake.delta.files import Files, files_of, schema_of
 from cdc_platform.lake.delta.history import commits_of
 from cdc_platform.lake.delta.marks import logical
+from cdc_platform.lake.delta.opening import CONFIGURATION, found_or_made, loaded, unavailable
 from cdc_platform.lake.delta.owner import description, filled_by
 from cdc_platform.lake.delta.replacing import (
     APPEND_ONLY,
@@ -50,13 +51,12 @@ from cdc_platform.lake.delta.replacing import (
     exchange,
     new_files,
     set_append_only,
+    set_description,
 )
 from cdc_platform.lake.delta.transactions import STANDING, Standing, standing
 from cdc_platform.lake.identity import stream_of
-from cdc_platform.lake.place import require_conditional_put
-from cdc_platform.lake.s3 import S3Folder
 from cdc_platform.lake.selection import within
-from cdc_platform.lake.store import Place, delta_options, is_delta
+from cdc_platform.lake.store import Place, is_delta
 
 OPERATION_COLUMN = f"s.`{OPERATION}`"
 
@@ -88,29 +88,30 @@ class DeltaLakeTable:
         return is_delta(self._place)
 
     def open(self, stream: Stream) -> Handle:
-        if isinstance(self._place, S3Folder):
-            require_conditional_put(self._place)
-        try:
-            table = self._loaded()
-        except TableNotFoundError:
-            table = self._create(stream)
+        table = self._found(stream)
         owner = table.metadata().description
         filled = filled_by(owner)
         if filled is None or filled.identity != stream.identity:
             raise StreamReplaced(
                 f"the table was filled from '{owner}', not from '{description(stream)}'",
                 where=self.uri,
-                remedy="the topic or the cluster was re-created, or the folder is of something else: take "
-                "a new snapshot into a new table",
+                remedy="the topic or the cluster was re-created, or the folder is of something else: to take "
+                "this topic from now on, cdc rebuild TABLE --from source",
             )
-        if (found := table.metadata().partition_columns) != self._partition_by:
-            raise self._partitioned_otherwise(found)
         return self._handle(table, stream, standing(table, self._place, stream))
+
+    def adopt(self, stream: Stream) -> Handle:
+        table = self._found(stream)
+        return self._handle(table, stream, standing(table, self._place, stream))
+
+    def _found(self, stream: Stream) -> DeltaTable:
+        """The table, made if it is not there."""
+        return found_or_made(self._place, self._kind, self._partition_by, self._engine, stream)
 
     def snapshot(self) -> tuple[Handle, int]:
         """The newest version, whatever topic fills it, and the number of its rows, by the log."""
         try:
-            table = self._loaded()
+            table = loaded(self._place)
         except TableNotFoundError as error:
             raise Terminal("there is no such Delta table", where=self.uri) from error
         stream = filled_by(table.metadata().description) or stream_of("", 0)
@@ -119,14 +120,14 @@ class DeltaLakeTable:
 
     def rows(self) -> pl.LazyFrame:
         """All rows of the newest version."""
-        return files_of(self._loaded(), self._place).scan()
+        return files_of(loaded(self._place), self._place).scan()
 
     def commits(self) -> pl.DataFrame:
         """When each offset range was committed: committed_at, and partition, start, end of the range.
 
         From the commits' own metadata, so it goes back as far as the table's log does.
         """
-        return commits_of(self._loaded())
+        return commits_of(loaded(self._place))
 
     def append(
         self,
@@ -199,6 +200,10 @@ class DeltaLakeTable:
                     set_append_only(table, _commit(stream, before, {}), only=False)
                 commit = _commit(stream, now, rebuilding(info), before.given_up(stream, now))
                 exchange(table, files, schema, commit)
+        if (owner := filled_by(table.metadata().description)) is None or owner.identity != stream.identity:
+            # Last: a table of this stream, with the rows of before, would be filled from its beginning.
+            with self._committing("whose table it is"):
+                set_description(table, description(stream), _commit(stream, now, {}))
         if self._only_appended:
             with suppress(DeltaError, OSError):  # the rows are exchanged; the next append puts it back
                 set_append_only(table, _commit(stream, now, {}), only=True)
@@ -214,40 +219,9 @@ class DeltaLakeTable:
     def _evolve(self, handle: Handle, rows: pl.DataFrame) -> Handle:
         return self.append(handle, rows.clear(), {}, {})
 
-    def _create(self, stream: Stream) -> DeltaTable:
-        schema = stored(pl.DataFrame(schema=made_with(self._kind, self._engine))).schema
-        try:
-            # mode="ignore" looks before it creates: of two creators at once the second is refused.
-            with suppress(CommitFailedError):
-                DeltaTable.create(
-                    self.uri,
-                    schema=schema,
-                    mode="ignore",
-                    partition_by=self._partition_by or None,
-                    description=description(stream),
-                    configuration=self._configuration(),
-                    storage_options=delta_options(self._place),
-                )
-            return self._loaded()
-        except (DeltaError, OSError) as error:
-            raise self._unavailable("could not be created", error) from error
-
     @property
     def _only_appended(self) -> bool:
-        return APPEND_ONLY in _CONFIGURATION[self._kind]
-
-    def _configuration(self) -> dict[str, str | None]:
-        often = {"delta.checkpointInterval": _CHECKPOINT_EVERY} if isinstance(self._place, S3Folder) else {}
-        return {**_CONFIGURATION[self._kind], **often}
-
-    def _loaded(self) -> DeltaTable:
-        """At its newest version. Raises TableNotFoundError if there is none."""
-        try:
-            return DeltaTable(self.uri, storage_options=delta_options(self._place))
-        except TableNotFoundError:
-            raise
-        except (DeltaError, OSError) as error:
-            raise self._unavailable("could not be read", error) from error
+        return APPEND_ONLY in CONFIGURATION[self._kind]
 
     def _handle(self, table: DeltaTable, stream: Stream, at: Standing) -> Handle:
         partitions = (filled_by(table.metadata().description) or stream).partitions
@@ -276,14 +250,6 @@ class DeltaLakeTable:
             )
         return opened
 
-    def _partitioned_otherwise(self, found: Sequence[str]) -> Terminal:
-        return Terminal(
-            f"the table is partitioned by {_named(found)}, declared is {_named(self._partition_by)}",
-            where=self.uri,
-            remedy="a table keeps its partitioning: declare the table's own (partition_by or "
-            "partition_collections_by of the source), or take a new snapshot into a new table",
-        )
-
     @contextmanager
     def _committing(self, what: str) -> Iterator[None]:
         try:
@@ -291,26 +257,7 @@ class DeltaLakeTable:
         except CommitFailedError as error:
             raise Conflict(f"another writer committed first ({error})", where=self.uri) from error
         except (DeltaError, OSError) as error:
-            raise self._unavailable(f"did not confirm {what}", error) from error
-
-    def _unavailable(self, what: str, error: Exception) -> Transient:
-        return Transient(
-            f"the Delta table {what}: {error}",
-            where=self.uri,
-            remedy=f"check {_WHAT[type(self._place) is S3Folder]}; nothing is lost, the table's own offsets "
-            "say where to go on",
-        )
-
-
-_CONFIGURATION: Mapping[str, Mapping[str, str | None]] = {
-    "dead_letters": {APPEND_ONLY: "true"},
-    "schemas": {APPEND_ONLY: "true"},
-    Kind.CHANGELOG: {"delta.enableChangeDataFeed": "true", APPEND_ONLY: "true"},
-    Kind.CURRENT: {"delta.enableChangeDataFeed": "true"},
-}
-_CHECKPOINT_EVERY = "10"
-"""Commits between two checkpoints in S3: opening a table asks twice for each commit since the last one."""
-_WHAT = ("the disk's space and the folder's permissions", "the store, the network and the credentials")
+            raise unavailable(self._place, f"did not confirm {what}", error) from error
 
 
 @dataclass(frozen=True)
@@ -324,10 +271,6 @@ class _Opened:
     @cached_property
     def files(self) -> Files:
         return files_of(self.table, self.place)
-
-
-def _named(columns: Sequence[str]) -> str:
-    return ", ".join(columns) or "nothing"
 
 
 def _commit(

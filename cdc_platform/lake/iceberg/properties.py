@@ -66,22 +66,34 @@ def commits_of(table: Table) -> pl.DataFrame:
     return found.with_columns(committed_at.alias("committed_at")).drop("ms")
 
 
-def require_ours(table: Table, stream: Stream, partition_by: Sequence[str], *, where: str) -> None:
-    """Raise Terminal for a table that cannot be written to safely, StreamReplaced for one that another topic
-    fills."""
-    retries, owner = table.properties.get(RETRIES), table.properties.get(STREAM)
+def filled_from(stream: Stream) -> dict[str, str]:
+    """What a table says that this stream fills."""
+    return {STREAM: stream.identity, PARTITIONS: str(stream.partitions)}
+
+
+def is_filled_from(table: Table, stream: Stream) -> bool:
+    return table.properties.get(STREAM) == stream.identity
+
+
+def require_filled_from(table: Table, stream: Stream, *, where: str) -> None:
+    """Raise StreamReplaced for a table that another topic fills."""
+    if not is_filled_from(table, stream):
+        raise StreamReplaced(
+            f"the table was filled from '{table.properties.get(STREAM)}', not from '{stream.identity}'",
+            where=where,
+            remedy="the topic or the cluster was re-created, or the table is of something else: to take this "
+            "topic from now on, cdc rebuild TABLE --from source",
+        )
+
+
+def require_ours(table: Table, partition_by: Sequence[str], *, where: str) -> None:
+    """Raise Terminal for a table that cannot be written to safely."""
+    retries = table.properties.get(RETRIES)
     if retries != "0":
         raise Terminal(
             f"{RETRIES} is {retries or 'not set'}: commits could be put on top of others",
             where=where,
             remedy=f"set the table's property {RETRIES} to 0, and keep other writers away",
-        )
-    if owner != stream.identity:
-        raise StreamReplaced(
-            f"the table was filled from '{owner}', not from '{stream.identity}'",
-            where=where,
-            remedy="the topic or the cluster was re-created, or the table is of something else: take "
-            "a new snapshot into a new table",
         )
     if (found := _partitioned_by(table)) != list(partition_by):
         raise Terminal(
@@ -103,7 +115,7 @@ def require_own_offsets(table: Table, *, where: str) -> None:
             f"its offsets are {table.properties.get(OFFSETS)}, its newest snapshot is of {told}: "
             "it was moved back",
             where=where,
-            remedy="move it to its newest snapshot again, or take a new snapshot into a new table",
+            remedy="move it to its newest snapshot again, or make it anew: cdc rebuild TABLE --from kafka",
         )
 
 

@@ -13,6 +13,7 @@ Invariants (measured on pyiceberg 0.12; the contract suite pins them)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -53,8 +54,11 @@ from cdc_platform.lake.iceberg.properties import (
     POSITIONS,
     STREAM,
     commits_of,
+    filled_from,
+    is_filled_from,
     made_for,
     numbers,
+    require_filled_from,
     require_ours,
     require_own_offsets,
     text,
@@ -96,14 +100,26 @@ class IcebergLakeTable:
             return self._catalog().table_exists(self._identifier)
 
     def open(self, stream: Stream) -> Handle:
+        table = self._found(stream)
+        require_filled_from(table, stream, where=self.uri)
+        require_own_offsets(table, where=self.uri)
+        return self._handle(table, stream)
+
+    def adopt(self, stream: Stream) -> Handle:
+        handle = self._handle(self._found(stream), stream)
+        if not is_filled_from(self._opened(handle).table, stream):
+            return dataclasses.replace(handle, offsets={}, positions={}, partitions=stream.partitions)
+        return handle
+
+    def _found(self, stream: Stream) -> Table:
+        """The table, made if it is not there."""
         with self._answering("could not be loaded"):
             try:
                 table = self._catalog().load_table(self._identifier)
             except NoSuchTableError:
                 table = self._create(stream)
-        require_ours(table, stream, self._partition_by, where=self.uri)
-        require_own_offsets(table, where=self.uri)
-        return self._handle(table, stream)
+        require_ours(table, self._partition_by, where=self.uri)
+        return table
 
     def append(
         self,
@@ -138,6 +154,7 @@ class IcebergLakeTable:
     ) -> Handle:
         opened = self._opened(handle)
         now = {OFFSETS: text(offsets), POSITIONS: text(positions)}
+        owner = {} if is_filled_from(opened.table, opened.stream) else filled_from(opened.stream)
         with self._transaction(handle, "the exchange of all rows") as transaction:
             exchange_columns(transaction, handle.logical, columns)
             made = [file for frame in rows for file in _new_files(transaction, opened.base, stored(frame))]
@@ -147,7 +164,7 @@ class IcebergLakeTable:
                     snapshot.delete_data_file(task.file)
                 for file in made:
                     snapshot.append_data_file(file)
-            transaction.set_properties(now)
+            transaction.set_properties({**now, **owner})
         return self._handle(opened.table, opened.stream)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
