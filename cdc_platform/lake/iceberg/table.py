@@ -15,25 +15,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
-    CommitFailedException,
-    NamespaceAlreadyExistsError,
     NoSuchTableError,
-    ServerError,
-    TableAlreadyExistsError,
 )
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
-from pyiceberg.transforms import IdentityTransform
-from sqlalchemy.exc import IntegrityError
 
 from cdc_platform.core.columns import DELETE, KEY, OPERATION
 from cdc_platform.core.errors import Conflict, Terminal
@@ -41,12 +35,12 @@ from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, describe, ends_of
-from cdc_platform.core.position import Engine, made_with
+from cdc_platform.core.position import Engine
 from cdc_platform.lake.iceberg.bounds import without_bounds
 from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
 from cdc_platform.lake.iceberg.marks import documented, logical
-from cdc_platform.lake.iceberg.order import declared
+from cdc_platform.lake.iceberg.opening import found_or_made
 from cdc_platform.lake.iceberg.past import REMEMBERED, forgetting, without_past
 from cdc_platform.lake.iceberg.properties import (
     OFFSETS,
@@ -56,7 +50,6 @@ from cdc_platform.lake.iceberg.properties import (
     commits_of,
     filled_from,
     is_filled_from,
-    made_for,
     numbers,
     require_filled_from,
     require_ours,
@@ -114,10 +107,9 @@ class IcebergLakeTable:
     def _found(self, stream: Stream) -> Table:
         """The table, made if it is not there."""
         with self._answering("could not be loaded"):
-            try:
-                table = self._catalog().load_table(self._identifier)
-            except NoSuchTableError:
-                table = self._create(stream)
+            table = found_or_made(
+                self._catalog(), self._identifier, self._kind, self._partition_by, self._engine, stream
+            )
         require_ours(table, self._partition_by, where=self.uri)
         return table
 
@@ -198,35 +190,6 @@ class IcebergLakeTable:
         with self._answering("could not be loaded"):
             snapshot = self._catalog().load_table(self._identifier).current_snapshot()
         return snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
-
-    def _create(self, stream: Stream) -> Table:
-        columns = made_with(self._kind, self._engine)
-        schema = documented(stored(pl.DataFrame(schema=columns)).schema)
-        properties = made_for(stream)
-        self._make_namespace()
-        # Of two creators at once one is refused: by the catalog, or by the database below it.
-        with (
-            suppress(TableAlreadyExistsError, CommitFailedException, IntegrityError),
-            self._catalog().create_table_transaction(
-                self._identifier, schema, properties=properties
-            ) as transaction,
-            transaction.update_spec() as spec,
-            transaction.update_sort_order() as order,
-        ):
-            for name in self._partition_by:
-                spec.add_identity(name)
-            for name in declared(self._kind):
-                order.asc(name, IdentityTransform())
-        return self._catalog().load_table(self._identifier)
-
-    def _make_namespace(self) -> None:
-        namespace = self._identifier[:-1]
-        try:
-            self._catalog().create_namespace_if_not_exists(namespace)
-        except (NamespaceAlreadyExistsError, IntegrityError, ServerError):
-            # Who comes second is refused; the reference REST catalog calls that an error of its own.
-            if not self._catalog().namespace_exists(namespace):
-                raise
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
         columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), without_past(table)
