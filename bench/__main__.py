@@ -42,6 +42,7 @@ console = Console()
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="make bench", description=__doc__)
     arguments.add_argument("--events", type=int, default=300_000, help="Events in the topic.")
+    arguments.add_argument("--rows", type=int, default=1_000_000, help="Rows of the table that is proven.")
     arguments.add_argument("--repetitions", type=int, default=3)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder:
@@ -49,6 +50,7 @@ def main() -> int:
             *_stack_and_changelog(Path(folder), given.events, given.repetitions),
             *_merge(Path(folder), given.repetitions),
             *_targets(Path(folder), given.repetitions),
+            *_proof(Path(folder), given.rows, given.repetitions),
             *_lag(Path(folder)),
         ]
     RESULTS.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
@@ -166,6 +168,40 @@ def _targets(folder: Path, repetitions: int) -> list[Result]:
                 result("1,000 rows", name, f"{what}, both tables", "s", measured)
                 for what, measured in seconds.items()
             ]
+    return found
+
+
+def _proof(folder: Path, rows: int, repetitions: int) -> list[Result]:
+    """Proofs of a table of which one row in a hundred has changed: of those alone, and of all. Then all of a
+    quarter of the table, to see whether memory follows the rows."""
+    found = []
+    settings = StackSettings(mongodb_port=0, postgresql_port=0)
+    with Stack.attached(folder / "proven", settings, ephemeral=True) as stack:
+        known = stack.up(services=("mongodb", "postgresql"))
+        for engine, uri in (("PostgreSQL", known.postgresql_uri), ("MongoDB", known.mongodb_uri)):
+
+            def measure(
+                what: str, of: int, engine: str = engine.lower(), uri: str = uri, times: int = 1
+            ) -> list[Measured]:
+                words = (what, engine, uri, str(folder / f"{engine}-{of}"), str(of))
+                return [in_its_own_process("bench.proof", *words) for _ in range(times)]
+
+            measure("prepare", rows // 4)
+            [quarter] = measure("full", rows // 4)
+            measure("prepare", rows)
+            full = measure("full", rows, times=repetitions)
+            measure("change", rows)
+            some = measure("incremental", rows, times=repetitions)
+            peer, variant = f"a proof of every row on {engine}", f"{rows:,} rows of {engine}, 1 % changed"
+            found += [
+                result("proof", variant, "CPU", "s", [m.cpu_seconds for m in some], peer,
+                       [m.cpu_seconds for m in full]),
+                result("proof", variant, "time", "s", [m.seconds for m in some], peer,
+                       [m.seconds for m in full]),
+                result("proof of every row", f"{rows:,} rows of {engine}", "peak memory", "MB",
+                       [m.peak_mb for m in full], "a quarter of the rows", [quarter.peak_mb]),
+            ]  # fmt: skip
+            console.print(f"a table of {rows:,} rows in {engine} is proven")
     return found
 
 

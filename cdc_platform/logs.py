@@ -156,6 +156,8 @@ class Journal:
             source_rows=result.counts.source,
             lake_rows=result.counts.lake,
             differing=result.differing_count,
+            scope="incremental" if result.scope else "full",
+            valid_through=result.valid_through and result.valid_through.isoformat(),
             seconds=round(result.seconds, 3),
         )
 

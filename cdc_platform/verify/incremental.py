@@ -169,10 +169,10 @@ def _verdict(subject: Subject, ground: Ground, look: _Look, count: int, scope: S
 
 
 def _reason(ground: Ground, look: _Look, scope: Scope) -> str:
-    unheard = sorted(look.changed.unheard & look.wrong.keys())
+    unheard = len(look.changed.unheard & look.wrong.keys())
     strange = (
-        f" No event has changed {', '.join(unheard[:SHOWN_KEYS])}: a commit of the table did, or the source "
-        "without an event."
+        f" No event has changed {unheard:,} of these: a commit of the table did, or the source without an "
+        "event."
         if unheard
         else ""
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -63,3 +65,21 @@ def test_a_partitioning_that_cannot_work_is_refused_with_what_can(
 ) -> None:
     with pytest.raises(ValidationError, match=told):
         Source.model_validate({**GIVEN, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("engine", "verify", "said"),
+    [
+        ("mongodb", {"prefilter": True}, "MongoDB does not tell which rows have changed"),
+        ("mariadb", {"prefilter": True}, "MariaDB does not tell which rows have changed"),
+        ("postgresql", {"read_from": "secondary"}, "read preferences are MongoDB's"),
+        ("mongodb", {"full_hours": 0}, "greater than 0"),
+        ("mongodb", {"rows_per_second": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_what_a_source_s_engine_cannot_do_for_its_proofs_is_refused(
+    engine: str, verify: dict[str, Any], said: str
+) -> None:
+    given = {"name": "shop", "engine": engine, "uri": f"{engine}://h", "database": "d", "collections": ["t"]}
+    with pytest.raises(ValidationError, match=said):
+        Source.model_validate({**given, "verify": verify})

@@ -250,7 +250,7 @@ def test_a_row_changed_in_the_source_without_an_event_is_found_where_the_source_
     result = watched.prove()
     assert result.verdict is Verdict.FAIL
     assert [(each.key, each.kind) for each in result.differing] == [("7", Wrong.DIFFERENT)]
-    assert "No event has changed 7" in result.text
+    assert "No event has changed 1 of these" in result.text
 
 
 def another_table(world: Watched) -> None:

@@ -110,7 +110,7 @@ def parts_of(keys: Iterable[str], names: Sequence[str]) -> list[tuple[Any, ...]]
     for key in keys:
         parts = json.loads(key)
         if list(parts) != list(names):
-            raise NotByKey(f"the key {key} does not have the columns {', '.join(names)}")
+            raise NotByKey(f"a key does not have the columns {', '.join(names)}")
         found.append(tuple(parts.values()))
     return found
 
