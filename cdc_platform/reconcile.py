@@ -25,13 +25,27 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.decode.envelope import REPAIRS
 from cdc_platform.prove import await_lake, compared, stand
 from cdc_platform.verify.barrier import barrier_of
-from cdc_platform.verify.compare import extra_keys
+from cdc_platform.verify.compare import extra_places, wrong_keys
 from cdc_platform.verify.patience import Patience
 from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.subject import Subject
+from cdc_platform.verify.verdict import Kind
 
 Place = tuple[int, int]
 """Partition and offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """``wrong``: keys whose row in the lake was not the source's at ``at``. ``places``: of those that the
+    source did not have, the place of their last row. ``buckets_unlisted``: buckets that differ, too, and were
+    not looked into: do it again.
+    """
+
+    at: SourcePosition
+    wrong: Mapping[str, Kind]
+    places: Mapping[str, Place]
+    buckets_unlisted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,21 @@ def find_orphans(
     drain: Callable[[], None] | None = None,
 ) -> Orphans:
     """Arguments as of ``prove``. Raises CdcError where a proof would end as unknown."""
+    found = find_damage(subject, marker=marker, deadline=deadline, clock=clock, sleep=sleep, drain=drain)
+    return Orphans(found.at, found.places, found.buckets_unlisted)
+
+
+def find_damage(
+    subject: Subject,
+    *,
+    marker: str,
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    drain: Callable[[], None] | None = None,
+) -> Damage:
+    """What differs at one position, twice. Arguments as of ``prove``. Raises CdcError where a proof would end
+    as unknown."""
     patience = Patience(clock, sleep, clock() + deadline)
     ground = stand(subject, patience)
     barrier = barrier_of(subject, marker, patience)
@@ -67,11 +96,15 @@ def find_orphans(
             where=f"table {subject.table}",
             remedy="reconcile once the connector streams (cdc connector status)",
         )
-    rows, unlisted = extra_keys(subject.truth, found)
-    if rows:
-        again, _ = extra_keys(subject.truth, compared(subject, ground))
-        rows = {key: place for key, place in rows.items() if again.get(key) == place}
-    return Orphans(ground.at, rows, unlisted)
+    wrong, unlisted = wrong_keys(subject.truth, found)
+    places = extra_places(found, wrong)
+    if wrong:
+        second = compared(subject, ground)
+        again, _ = wrong_keys(subject.truth, second)
+        still = extra_places(second, again)
+        wrong = {key: kind for key, kind in wrong.items() if again.get(key) == kind}
+        places = {key: place for key, place in places.items() if still.get(key) == place}
+    return Damage(ground.at, wrong, places, unlisted)
 
 
 def together(found: Sequence[Orphans]) -> Orphans:

@@ -93,7 +93,7 @@ def _read(
     starts = patience.again(lambda: log.ends([stream]))[topic]
     with closing(log.reader({stream: starts})) as reader:
         tell(source, ask, signal_id)
-        return _ends(_told(reader, registry, patience), signal_id, source)
+        return has_ended(_told(reader, registry, patience), signal_id, source)
 
 
 def _written(log: KafkaLog, topic: str, patience: Patience) -> Offsets:
@@ -123,7 +123,8 @@ def _told(reader: LogReader, registry: Registry | None, patience: Patience) -> I
                     yield found
 
 
-def _ends(told: Iterator[Notification], signal_id: str, source: Source) -> bool:
+def has_ended(told: Iterator[Notification], signal_id: str, source: Source) -> bool:
+    """Whether the reading for this signal ends within what is told. Raises Terminal if it failed."""
     heard = False
     for each in told:
         heard = heard or each.signal_id == signal_id

@@ -17,6 +17,7 @@ from cdc_platform.cli import (
     holding,
     rebuild,
     reconcile,
+    repair,
     replay,
     run,
     schema,
@@ -112,6 +113,7 @@ app.command("resume")(holding.resume)
 app.command("replay")(replay.replay)
 app.command("rebuild")(rebuild.rebuild)
 app.command("reconcile")(reconcile.reconcile)
+app.command("repair")(repair.repair)
 app.command("upkeep")(upkeep.upkeep)
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(schema.app, name="schema")

@@ -18,6 +18,7 @@ from cdc_platform.orchestrate.keys import SOURCE_TAG
 from cdc_platform.orchestrate.rebuilding import rebuild_job
 from cdc_platform.orchestrate.reconciling import reconcile_job
 from cdc_platform.orchestrate.reloading import rebuilds
+from cdc_platform.orchestrate.repairing import repair_job
 from cdc_platform.orchestrate.replaying import replay_job
 from cdc_platform.orchestrate.retention import retention_job
 from cdc_platform.orchestrate.schedules import Jobs, schedules
@@ -71,6 +72,7 @@ class CdcSource(dg.Component):
                 resume_job(source, settings),
                 replay_job(source, settings),
                 rebuild_job(source, settings),
+                repair_job(source, settings),
                 kept.verify,
                 kept.upkeep,
                 kept.reconcile,

@@ -95,29 +95,33 @@ def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
     return Comparison(ground, changelog, current, state, lake, counts, ground.source.differing(lake))
 
 
-def extra_keys(truth: Truth, found: Comparison) -> tuple[dict[str, tuple[int, int]], int]:
-    """Keys that the lake has and the source has not, with the place of their last row, and the number of
-    buckets that were not looked into."""
-    buckets = first_buckets(found.ground.source, found.lake, found.buckets)
-    source = dict(truth.digests(found.ground.at, buckets)) if buckets else {}
-    wrong = kinds(source, found.state.digests(buckets)) if buckets else {}
+def extra_places(found: Comparison, wrong: Mapping[str, Kind]) -> dict[str, tuple[int, int]]:
+    """Of the keys that the lake has and the source has not, the place of their last row; without those that
+    the changelog has no row of."""
     extra = frozenset(key for key, kind in wrong.items() if kind is Kind.EXTRA)
-    return dict(last_offsets(found.changelog, extra)), len(found.buckets) - len(buckets)
+    return dict(last_offsets(found.changelog, extra))
 
 
-def differing_keys(truth: Truth, found: Comparison) -> Differing:
-    """The keys that make the buckets differ, from as many buckets as memory allows, one at least."""
+def wrong_keys(truth: Truth, found: Comparison) -> tuple[dict[str, Kind], int]:
+    """The keys that make the buckets differ, from as many buckets as memory allows, one at least, and the
+    number of buckets that were not looked into."""
     buckets = first_buckets(found.ground.source, found.lake, found.buckets)
     wrong = dict.fromkeys(found.state.unfolded, Kind.UNFOLDED)
     if buckets:
         source = dict(truth.digests(found.ground.at, buckets))
         wrong |= kinds(source, found.state.digests(buckets))
+    return wrong, len(found.buckets) - len(buckets)
+
+
+def differing_keys(truth: Truth, found: Comparison) -> Differing:
+    """Those of ``wrong_keys``, the first of them with their places and columns."""
+    wrong, unlisted = wrong_keys(truth, found)
     shown = sorted(wrong)[:SHOWN_KEYS]
     offsets = last_offsets(found.changelog, frozenset(shown))
     columns = _columns(truth, found, frozenset(key for key in shown if wrong[key] is Kind.DIFFERENT))
     named = [DifferingKey(key, wrong[key], *offsets.get(key, (None, None))) for key in shown]
     told = tuple(replace(each, columns=columns.get(each.key, ())) for each in named)
-    return Differing(told, len(wrong), len(found.buckets) - len(buckets))
+    return Differing(told, len(wrong), unlisted)
 
 
 def _columns(truth: Truth, found: Comparison, keys: frozenset[str]) -> Mapping[str, tuple[str, ...]]:

@@ -83,6 +83,7 @@ def test_everything_that_can_be_started_says_what_it_does(repository: dg.Reposit
             "rebuild",
             "verify",
             "reconcile",
+            "repair",
             "upkeep",
             "retention",
         )

@@ -1,27 +1,36 @@
-"""Rows that connectors of real databases read again while they stream, and the moment when that is done."""
+"""Rows that connectors of real databases read again while they stream, when that is done, and damaged rows of
+the lake that are mended so."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
+from deltalake import DeltaTable, write_deltalake
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.signals import read_again
 from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, READ
 from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source, Wire
+from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.local.stack import Stack
+from cdc_platform.orchestrate.repairing import repair_job
+from cdc_platform.platform import lake_table, table_name
+from cdc_platform.repairing import Done, repair
 from cdc_platform.rereading import reread
 from cdc_platform.verify.patience import Patience
+from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import Mongo
 from tests.stack.databases import Database, database
 from tests.stack.lake import Lake
@@ -55,6 +64,7 @@ class Captured:
     orders: str
     empty: str
     keys: str
+    delete: Callable[[int], None]
     seen: dict[str, int] = field(default_factory=dict)
 
     def key(self, number: int) -> str:
@@ -99,27 +109,35 @@ def there(
     with database(request.param, request.getfixturevalue(f"{request.param}_uri")) as db:
         fill(db)
         names = tuple(captured(db, name) for name in ("orders", "empty", "keys"))
-        with sql_lake(stack, connect, db, root, ("orders", "empty", "keys"), wire=WIRES[db.engine]) as lake:
-            yield from looked_at(Captured(lake, *names))
+        more = {"wire": WIRES[db.engine], "collection_formats": {names[0]: tuple(Format)}}
+        with sql_lake(stack, connect, db, root, ("orders", "empty", "keys"), **more) as lake:
+            delete = "DELETE FROM orders WHERE id = {}"
+            yield from looked_at(Captured(lake, *names, lambda number: db.run(delete.format(number))))
 
 
 def documents(stack: Stack, connect: ConnectClient, mongo: Mongo, root: Path) -> Iterator[Captured]:
     name = f"t{uuid.uuid4().hex[:12]}"
-    source = Source(name=name, uri=stack.endpoints.mongodb_uri, database=name, collections=NAMES)
-    mongo[name]["my-orders.all"].insert_many([{"_id": n, "v": n} for n in range(12)])
+    given = {"name": name, "uri": stack.endpoints.mongodb_uri, "database": name, "collections": NAMES}
+    source = Source.model_validate({**given, "collection_formats": {NAMES[0]: tuple(Format)}})
+    orders = mongo[name][NAMES[0]]
+    orders.insert_many([{"_id": n, "v": n} for n in range(12)])
     mongo[name]["keys"].insert_many([{"_id": each, "v": 1} for each in IDS])
     lake = Lake(stack, source, root)
     try:
         lake.deploy()
-        yield from looked_at(Captured(lake, *NAMES))
+        yield from looked_at(Captured(lake, *NAMES, lambda number: void(orders.delete_one({"_id": number}))))
     finally:
         connect.delete(source.connector)
         mongo.drop_database(name)
 
 
+def void(_: object) -> None:
+    """Of what is done for its effect."""
+
+
 def looked_at(there: Captured) -> Iterator[Captured]:
     """Once all that the first snapshot read is in the lake."""
-    there.lake.prove(there.orders)
+    there.lake.proofs(there.orders)
     for name in (there.orders, there.keys):
         assert there.new(name).height
     yield there
@@ -191,3 +209,90 @@ def test_a_connector_that_rests_or_knows_no_signals_is_told(there: Captured, con
     finally:
         lake.deploy()
     assert there.again(there.orders, keys=[there.key(5)]) == [there.key(5)]
+
+
+class Damage:
+    """What others did to the current table of one format, behind the platform's back."""
+
+    def __init__(self, there: Captured, stored: Format) -> None:
+        lake, name = there.lake, there.orders
+        self._delta = lake_table(lake.settings, lake.source, name, Kind.CURRENT, Format.DELTA).uri
+        catalog = embedded(lake.settings.lake_root.absolute())
+        self._iceberg = catalog.load_table(table_name(lake.source, name, Kind.CURRENT))
+        self._stored = stored
+
+    def rows(self) -> pa.Table:
+        if self._stored is Format.DELTA:
+            return DeltaTable(self._delta).to_pyarrow_table()
+        return self._iceberg.refresh().scan().to_arrow()
+
+    def lose(self, key: str) -> None:
+        if self._stored is Format.DELTA:
+            DeltaTable(self._delta).delete(f"{KEY} = '{key}'")
+        else:
+            self._iceberg.refresh().delete(f"{KEY} = '{key}'")
+
+    def put(self, rows: pa.Table) -> None:
+        if self._stored is Format.DELTA:
+            write_deltalake(self._delta, rows, mode="append")
+        else:
+            self._iceberg.refresh().append(rows)
+
+
+def of_key(rows: pa.Table, key: str) -> pa.Table:
+    return rows.filter(pa.compute.equal(rows[KEY], key))
+
+
+def with_value(rows: pa.Table, value: int) -> pa.Table:
+    at = rows.schema.get_field_index("v")
+    return rows.set_column(
+        at, rows.schema.field(at), pa.array([value] * rows.num_rows, rows.schema.field(at).type)
+    )
+
+
+def test_rows_that_the_current_table_lost_has_wrong_or_too_many_are_mended(there: Captured) -> None:
+    lake, (lost, stale, risen) = there.lake, map(there.key, (2, 4, 9))
+    damages = [Damage(there, each) for each in Format]
+    there.lake.drain(there.orders)
+    before = [each.rows() for each in damages]
+    there.delete(9)
+    assert [each.verdict for each in lake.proofs(there.orders)] == [Verdict.PASS] * 2
+    for each, rows in zip(damages, before, strict=True):
+        each.lose(lost)
+        each.lose(stale)
+        each.put(with_value(of_key(rows, stale), 999))
+        each.put(of_key(rows, risen))
+    for proof in lake.proofs(there.orders):
+        assert proof.verdict is Verdict.FAIL
+        assert [each.key for each in proof.differing] == sorted((lost, stale, risen))
+    found = repair(lake.settings, lake.source, there.orders)
+    assert found.keys == {lost: Done.READ, stale: Done.READ, risen: Done.DELETED}
+    assert [each.verdict for each in found.results] == [Verdict.PASS] * 2, found.results
+    assert not found.more
+    for each in damages:
+        assert sorted(each.rows()["v"].to_pylist()) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11]
+    whole = repair(lake.settings, lake.source, there.orders)
+    assert (whole.keys, whole.verdict) == ({}, Verdict.PASS)
+
+
+def test_keys_that_are_named_are_read_again_and_one_that_is_nowhere_is_said_to_be(there: Captured) -> None:
+    lake, (key, nowhere) = there.lake, map(there.key, (5, 1000))
+    found = repair(lake.settings, lake.source, there.orders, [key, nowhere])
+    assert found.keys == {key: Done.READ, nowhere: Done.ABSENT}
+    assert found.verdict is Verdict.PASS
+    job = repair_job(lake.source, lake.settings)
+    config = {"tables": [there.orders], "keys": [key]}
+    assert job.execute_in_process({"ops": {f"{lake.source.name}_repair": {"config": config}}}).success
+
+
+def test_a_changelog_that_lost_rows_is_not_mended(there: Captured) -> None:
+    lake = there.lake
+    catalog = embedded(lake.settings.lake_root.absolute())
+    changes = catalog.load_table(table_name(lake.source, there.orders, Kind.CHANGELOG))
+    changes.delete(f"{KEY} = '{there.key(6)}'")
+    found = repair(lake.settings, lake.source, there.orders)
+    assert found.keys == {}
+    assert {each.format: each.verdict for each in found.results} == {
+        Format.DELTA: Verdict.PASS,
+        Format.ICEBERG: Verdict.FAIL,
+    }
