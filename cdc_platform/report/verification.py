@@ -93,6 +93,19 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Saying:
+    """What these checks of these tables said, in the same words. ``finding``: the first of them."""
+
+    finding: Finding
+    tables: tuple[Table, ...]
+    checks: tuple[Check, ...]
+
+    def with_also(self, table: Table, check: Check) -> Saying:
+        tables = self.tables if table in self.tables else (*self.tables, table)
+        return Saying(self.finding, tables, self.checks if check in self.checks else (*self.checks, check))
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """``scope``: what was asked for, in words. ``seconds``: how long it took."""
 
@@ -122,13 +135,14 @@ class Verification:
     def count(self, verdict: Verdict) -> int:
         return sum(finding.verdict is verdict for _, finding in self.findings)
 
-    def saying(self, verdict: Verdict) -> list[tuple[Table, Finding, list[Check]]]:
-        """What was said with this verdict, and by which checks: one proof answers two of them."""
-        told: dict[tuple[str, Target, str], tuple[Table, Finding, list[Check]]] = {}
+    def saying(self, verdict: Verdict) -> list[Saying]:
+        """What was said with this verdict: one proof answers two checks, and tables at rest all say the
+        same."""
+        told: dict[str, Saying] = {}
         for table, finding in self.findings:
             if finding.verdict is verdict:
-                key = (table.source, table.target, finding.text)
-                told.setdefault(key, (table, finding, []))[2].append(finding.check)
+                said = told.get(finding.text, Saying(finding, (), ()))
+                told[finding.text] = said.with_also(table, finding.check)
         return list(told.values())
 
 

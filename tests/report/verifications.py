@@ -14,7 +14,7 @@ from cdc_platform.verify.finding import Check, Fact, Finding, of_proof
 from cdc_platform.verify.position import ClusterTime
 from cdc_platform.verify.verdict import Cause, Counts, DifferingKey, Kind, OpenLetter, Result, Scope, Verdict
 
-AT = ClusterTime(1_795_000_000, 7)
+AT = ClusterTime(1_795_294_806, 7)
 SAME = "0f" * 16
 OTHER = "a1" * 16
 
@@ -74,7 +74,7 @@ def different(target: Target) -> Result:
 def in_part(target: Target) -> Result:
     """An incremental proof."""
     through = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
-    scope = Scope(312, "1794999000.1", "1794936000.1", through, 18_735, unchanged=False)
+    scope = Scope(312, "1795294500.1", "1795230000.1", through, 18_735, unchanged=False)
     return replace(equal(target), scope=scope)
 
 
