@@ -22,10 +22,11 @@ from typing import Final
 
 import polars as pl
 
+from cdc_platform.both_formats import parity
 from cdc_platform.capturing import connector_of
 from cdc_platform.catching_up import catch_up
-from cdc_platform.core.columns import OFFSET, PARTITION
-from cdc_platform.core.errors import CdcError, Terminal
+from cdc_platform.core.errors import CdcError, MovedBack, Terminal
+from cdc_platform.core.history import History
 from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.settings import Settings
@@ -35,15 +36,22 @@ from cdc_platform.platform import holds, notes, place, replica, subject, utc_now
 from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Hold
-from cdc_platform.verify.complete import Topic, offsets_complete
-from cdc_platform.verify.finding import PROOF, Check, Finding, of_proof, said
+from cdc_platform.retelling import topic_of
+from cdc_platform.verify.absent import absent
+from cdc_platform.verify.as_of import Opened
+from cdc_platform.verify.complete import offsets_complete
+from cdc_platform.verify.finding import PROOF, Check, Finding, combined, of_proof, said
 from cdc_platform.verify.integrity import cdf_integrity
 from cdc_platform.verify.lag import Connector, Stage, lag_check
-from cdc_platform.verify.notes import Anchor, Extent, Notes
+from cdc_platform.verify.notes import Notes
+from cdc_platform.verify.parity import Side
 from cdc_platform.verify.schema import schema_consistent
 from cdc_platform.verify.stretch import Place
-from cdc_platform.verify.subject import Past
+from cdc_platform.verify.subject import Past, Subject
+from cdc_platform.verify.topic import Topic
+from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.truth.opening import Truths, truths
+from cdc_platform.verify.unreadable import unreadable
 from cdc_platform.verify.verdict import Cause, Result, Verdict
 
 WORKERS: Final = 4
@@ -51,9 +59,6 @@ WORKERS: Final = 4
 
 HELD_SECONDS: Final = 5.0
 """A proof waits no longer than this for a table that an operator holds back."""
-
-CHANGELOG_ALONE: Final = frozenset({Check.LAG, Check.OFFSETS_COMPLETE})
-"""Checks that need no current state."""
 
 KAFKA_SECONDS: Final = 10.0
 
@@ -148,10 +153,23 @@ def _findings(reach: _Reach, stream: Stream | None, wanted: Wanted) -> tuple[lis
         tables[target].look(check)
         for target, checks in wanted.items()
         for check in Check
-        if check in checks - PROOF - {Check.LAG}
+        if check in checks - PROOF - {Check.LAG, Check.DELTA_ICEBERG_PARITY}
     ]
+    found += _parity(reach, stream, [each for each in wanted if Check.DELTA_ICEBERG_PARITY in wanted[each]])
     hold = holds(reach.settings, reach.source).held(name)
     return [_with_hold(finding, hold) for finding in found], results
+
+
+def _parity(reach: _Reach, stream: Stream, targets: Sequence[Target]) -> list[Finding]:
+    """One look at both formats, told of each that is wanted."""
+    if not targets:
+        return []
+    name, began = targets[0].table, time.monotonic()
+    formats = reach.source.formats_of(name)
+    tables = [_Table(reach, replica(reach.settings, reach.source, name, stream, stored=f)) for f in formats]
+    found = parity(name, tables)
+    seconds = time.monotonic() - began
+    return [replace(found, format=target.format, seconds=seconds) for target in targets]
 
 
 def _proofs(reach: _Reach, tables: Sequence[_Table]) -> tuple[list[Finding], list[Result]]:
@@ -163,10 +181,7 @@ def _proofs(reach: _Reach, tables: Sequence[_Table]) -> tuple[list[Finding], lis
     try:
         with closing(reach.truth_of(tables[0].replica.name)) as truth:
             results = prove_alike(
-                [
-                    replace(subject(reach.source, each.replica, reach.log, truth), past=each.past)
-                    for each in tables
-                ],
+                [each.subject(truth) for each in tables],
                 marker=uuid.uuid4().hex,
                 deadline=min(HELD_SECONDS, settings.proof_seconds) if held else settings.proof_seconds,
                 clock=time.monotonic,
@@ -210,7 +225,9 @@ class _Table:
         """A check that needs no source."""
         began = time.monotonic()
         try:
-            found = self._absent(check) or self._looked(check)
+            found = self.absent(check) or self._looked(check)
+        except MovedBack as error:
+            found = self._found(check, Verdict.FAIL, said(error))
         except CdcError as error:
             [found] = _unknown(self.replica.target, {check}, Cause.TABLE_UNREADABLE, said(error))
         except (pl.exceptions.PolarsError, OSError) as error:
@@ -226,69 +243,49 @@ class _Table:
             return lag_check(name, changelog, current if Kind.CURRENT in self._kinds else None, stage)
         if check is Check.OFFSETS_COMPLETE:
             return offsets_complete(name, changelog, self._topic())
-        look = schema_consistent if check is Check.SCHEMA_CONSISTENT else cdf_integrity
-        return look(name, changelog, current, stream, self._notes, now(), anew=self.reach.anew)
+        known = name, changelog, current, stream, self._notes, now()
+        if check is Check.SCHEMA_CONSISTENT:
+            return schema_consistent(*known, anew=self.reach.anew)
+        return cdf_integrity(*known, anew=self.reach.anew, topic=self._topic)
+
+    def subject(self, truth: Truth) -> Subject:
+        """What its proof compares, and how to find where a key went wrong."""
+        proven = subject(self.reach.source, self.replica, self.reach.log, truth)
+        return replace(proven, topic=self._topic, past=self.past)
+
+    def side(self) -> Side:
+        """As one of two formats."""
+        stream, opened = self.replica.stream, None
+        if Kind.CURRENT in self._kinds:
+            opened = Opened(self.replica.current, self.replica.current.open(stream))
+        changelog = Opened(self.replica.changelog, self.replica.changelog.open(stream))
+        return Side(self.replica.format, changelog, opened, self._topic)
 
     def _topic(self) -> Topic:
-        stream, letters = self.replica.stream, self.replica.letters
+        return topic_of(self.reach.settings, self.replica, self.reach.log)
 
-        def places() -> pl.LazyFrame | None:
-            if not letters.exists():
-                return None
-            return letters.read(letters.open(stream)).select(PARTITION, OFFSET).unique()
+    def absent(self, check: Check) -> Finding | None:
+        return absent(self.replica.target, check, self._kinds, self._place, self._notes)
 
-        return Topic(
-            stream=stream,
-            log=self.reach.log,
-            newest=self.reach.settings.verify_offsets,
-            clock=time.monotonic,
-            compacted=self.reach.log.compacted(stream.topic),
-            letters=places,
-        )
-
-    def _absent(self, check: Check) -> Finding | None:
-        """The finding if a table is not there: a fault if an earlier check has seen it."""
-        if Kind.CURRENT not in self._kinds and check not in CHANGELOG_ALONE:
-            what = "The table is declared to have no key: it has a changelog, and no current state to check."
-            return self._found(check, Verdict.UNKNOWN, what, Cause.NO_KEY)
-        for kind in (kind for kind in Kind if kind in self._kinds):
-            table = self._place(kind).table
-            if table.exists():
-                continue
-            read = self._notes.read
-            seen = read(kind, Anchor) if kind is Kind.CURRENT else read(kind, Extent)
-            if seen is not None:
-                what = f"The {kind} table is gone: the last check saw version {seen.version} at {table.uri}."
-                return self._found(check, Verdict.FAIL, what)
-            what = f"The {kind} table does not exist yet: nothing was replicated into {table.uri}."
-            return self._found(check, Verdict.UNKNOWN, what, Cause.NOT_THERE)
-        return None
+    @property
+    def histories(self) -> list[History]:
+        return [self._place(kind).history for kind in self._kinds]
 
     def unreadable(self, check: Check, error: Exception) -> Finding:
-        """A file that is missing or damaged is a fault, by its name; anything else is unknown."""
-        what = f"The table could not be read: {error}."
-        try:
-            places = [self._place(kind) for kind in self._kinds]
-            damage = [f"{each.history.uri}: {file}" for each in places for file in each.history.damaged()]
-            if damage:
-                what = f"The table cannot be read: {'; '.join(damage)}."
-                return self._found(check, Verdict.FAIL, what)
-        except CdcError as worse:
-            what = said(worse)
-        return self._found(check, Verdict.UNKNOWN, what, Cause.TABLE_UNREADABLE)
+        found = combined(self.replica.name, check, [unreadable(self.histories, error)])
+        return replace(found, format=self.replica.format)
 
     def _found(self, check: Check, verdict: Verdict, what: str, cause: Cause | None = None) -> Finding:
         return Finding(self.replica.name, check, verdict, what, cause, format=self.replica.format)
 
     def catch_up(self) -> None:
-        reach = self.reach
-        catch_up(reach.settings, reach.source, [self.replica], reach.log, reach.stop.is_set)
+        r = self.reach
+        catch_up(r.settings, r.source, [self.replica], r.log, r.stop.is_set)
 
 
 def _unknown(target: Target, checks: Collection[Check], cause: Cause, text: str) -> Iterator[Finding]:
-    for check in Check:
-        if check in checks:
-            yield Finding(target.table, check, Verdict.UNKNOWN, text, cause, format=target.format)
+    for check in (check for check in Check if check in checks):
+        yield Finding(target.table, check, Verdict.UNKNOWN, text, cause, format=target.format)
 
 
 def _with_hold(finding: Finding, hold: Hold | None) -> Finding:

@@ -32,6 +32,7 @@ from cdc_platform.verify.incremental import Seen, prove_since, remember
 from cdc_platform.verify.notes import Proven
 from cdc_platform.verify.patience import POLL, Patience
 from cdc_platform.verify.since import basis
+from cdc_platform.verify.stages import with_stages
 from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
@@ -245,7 +246,9 @@ def _judged(subject: Subject, found: Comparison) -> Result:
     named = differing_keys(subject.truth, found)
     return replace(
         _result(subject, found, Verdict.FAIL, found.difference),
-        differing=named.shown,
+        differing=with_stages(
+            subject, named.shown, found.changelog, found.current, found.ground, named.source
+        ),
         differing_count=named.found,
         buckets_unlisted=named.buckets_unlisted,
     )

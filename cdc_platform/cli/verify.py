@@ -45,7 +45,7 @@ def verify(
         str | None,
         typer.Option(
             help="Only these, with commas between: row_counts, content, cdf_integrity, offsets_complete, "
-            "lag, schema_consistent.",
+            "lag, schema_consistent, delta_iceberg_parity.",
             show_default=False,
         ),
     ] = None,
@@ -200,6 +200,7 @@ def _wanted(
     """Each source with its tables that are meant. Raises UsageError for a table that no source has."""
     from cdc_platform.cli.environment import unknown
     from cdc_platform.cli.sources import chosen
+    from cdc_platform.verify.finding import checks_of
 
     declared = chosen(ctx.obj, source)
     known = [name for each in declared for name in each.collections]
@@ -208,8 +209,10 @@ def _wanted(
             raise unknown("table", name, known, where=f"source {', '.join(each.name for each in declared)}")
     for each in declared:
         targets = [target for target in each.targets if not tables or target.table in tables]
-        if targets or not tables:
-            yield each, dict.fromkeys(targets, checks)
+        # A check that was named and that a table does not have is a finding of its own: unknown.
+        wanted = {target: checks & checks_of(each.formats_of(target.table)) or checks for target in targets}
+        if wanted or not tables:
+            yield each, wanted
 
 
 def _line(source: Source, finding: Finding) -> str:

@@ -8,6 +8,7 @@
         ├── EventRefused       bytes that are no change event of the expected shape
         ├── OffsetsLost        Kafka no longer holds records that were not yet committed
         ├── LogTruncated       the committed offset lies beyond the end of the topic
+        ├── MovedBack          somebody moved a lake table back: its rows are older than its offsets
         ├── StreamReplaced     the topic or the cluster is another one than the table was filled from
         └── SourceReplaced     an event lies before what the table has from its source, and is not among it
 
@@ -70,6 +71,10 @@ class OffsetsLost(Terminal):
 
 class LogTruncated(Terminal):
     """The lake is ahead of the topic's end."""
+
+
+class MovedBack(Terminal):
+    """A lake table's rows are older than its offsets say."""
 
 
 class StreamReplaced(Terminal):

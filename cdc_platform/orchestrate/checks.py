@@ -18,7 +18,7 @@ from cdc_platform.orchestrate.judging import judged
 from cdc_platform.orchestrate.keys import SOURCE_TAG, checked_key
 from cdc_platform.orchestrate.proven import proven_through
 from cdc_platform.platform import utc_now
-from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value
+from cdc_platform.verify.finding import MEANINGS, PROOF, Check, Finding, Value, checks_of
 from cdc_platform.verify.verdict import Verdict
 
 PRIORITY = "dagster/priority"
@@ -32,7 +32,12 @@ def proof_checks(source: Source, settings: Settings) -> list[dg.AssetChecksDefin
     It depends on no asset, and comes after them by its priority alone: as a dependent of the tables it would
     be skipped for all of them when one is held back, or fails.
     """
-    specs = [_spec(source, target, check) for target in source.targets for check in Check]
+    specs = [
+        _spec(source, target, check)
+        for target in source.targets
+        for check in Check
+        if check in checks_of(source.formats_of(target.table))
+    ]
 
     @dg.op(
         name=f"{source.name}_proof",

@@ -104,7 +104,21 @@ def as_of(
     ends, kind = current.handle.offsets, changelog.kind
     tail = changelog.changes(ends, since).select(KEY, OPERATION, POSITION)
     contended = bool(tail.select(is_snapshot(kind).any()).collect().item())
-    touched = _touched(changelog, current, tail.filter(~visible(at, kind)))
+    return _taken_back(changelog, current, since, visible(at, kind), shape, contended=contended)
+
+
+def as_of_offsets(changelog: Opened, current: Opened, upto: Offsets, shape: Shape = DOCUMENTS) -> LakeState:
+    """The current table as it was at offsets that it has passed; a partition that is missing begins at 0."""
+    return _taken_back(changelog, current, upto, pl.lit(value=False), shape, contended=False)
+
+
+def _taken_back(
+    changelog: Opened, current: Opened, since: Offsets, happened: pl.Expr, shape: Shape, *, contended: bool
+) -> LakeState:
+    """Without the events beyond ``since`` that had not ``happened``."""
+    ends, kind = current.handle.offsets, changelog.kind
+    tail = changelog.changes(ends, since).select(KEY, OPERATION, POSITION)
+    touched = _touched(changelog, current, tail.filter(~happened))
     reverted = touched.select(pl.len()).collect().item()
     state = current.rows()
     if not reverted:
@@ -112,7 +126,7 @@ def as_of(
     everything = changelog.changes(ends)
     history = pl.concat([everything.join(touched, on=KEY, how="semi"), everything.filter(TRUNCATION)])
     history = history.collect().lazy()
-    restored = standing(history.filter(had_happened(at, since, kind)), kind)
+    restored = standing(history.filter(happened | below(since)), kind)
     settled = state.join(touched, on=KEY, how="anti")
     folded = set(digests(standing(history, kind), shape))
     unfolded = folded ^ set(digests(state.join(touched, on=KEY, how="semi"), shape))
@@ -142,7 +156,7 @@ def visible(at: SourcePosition, kind: Engine) -> pl.Expr:
 def had_happened(at: SourcePosition, since: Offsets, kind: Engine) -> pl.Expr:
     """True for the events of a changelog that had happened at ``at``, by the offsets that the topic had just
     before, or by their positions."""
-    return visible(at, kind) | _below(since)
+    return visible(at, kind) | below(since)
 
 
 def last(history: pl.LazyFrame, kind: Engine) -> pl.LazyFrame:
@@ -212,7 +226,7 @@ def last_offsets(changelog: Opened, keys: Set[str]) -> Mapping[str, tuple[int, i
     return {key: (partition, offset) for key, partition, offset in newest.iter_rows()}
 
 
-def _below(since: Offsets) -> pl.Expr:
+def below(since: Offsets) -> pl.Expr:
     known = [
         (pl.col(PARTITION) == partition) & (pl.col(OFFSET) < offset) for partition, offset in since.items()
     ]

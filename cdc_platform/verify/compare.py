@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.digest import BUCKETS, BucketDigest
+from cdc_platform.core.digest import BUCKETS, BucketDigest, bucket_of
 from cdc_platform.core.offsets import Offsets
 from cdc_platform.verify.as_of import LakeState, Opened, as_of, last_offsets, live_keys, operations
 from cdc_platform.verify.position import SourcePosition
@@ -72,11 +72,12 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class Differing:
     """``shown``: the first SHOWN_KEYS of the ``found`` keys. ``buckets_unlisted``: buckets not looked
-    into."""
+    into. ``source``: key → digest of the source's row, None without one, of those shown in these buckets."""
 
     shown: tuple[DifferingKey, ...]
     found: int
     buckets_unlisted: int
+    source: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def compare(ground: Ground, changelog: Opened, current: Opened) -> Comparison:
@@ -106,22 +107,31 @@ def wrong_keys(truth: Truth, found: Comparison) -> tuple[dict[str, Kind], int]:
     """The keys that make the buckets differ, from as many buckets as memory allows, one at least, and the
     number of buckets that were not looked into."""
     buckets = first_buckets(found.ground.source, found.lake, found.buckets)
+    return _wrong(truth, found, buckets)[0], len(found.buckets) - len(buckets)
+
+
+def _wrong(
+    truth: Truth, found: Comparison, buckets: frozenset[int]
+) -> tuple[dict[str, Kind], Mapping[str, int]]:
+    """Those in these buckets, and the source's rows there."""
     wrong = dict.fromkeys(found.state.unfolded, Kind.UNFOLDED)
+    source = dict(truth.digests(found.ground.at, buckets)) if buckets else {}
     if buckets:
-        source = dict(truth.digests(found.ground.at, buckets))
         wrong |= kinds(source, found.state.digests(buckets))
-    return wrong, len(found.buckets) - len(buckets)
+    return wrong, source
 
 
 def differing_keys(truth: Truth, found: Comparison) -> Differing:
     """Those of ``wrong_keys``, the first of them with their places and columns."""
-    wrong, unlisted = wrong_keys(truth, found)
+    buckets = first_buckets(found.ground.source, found.lake, found.buckets)
+    wrong, source = _wrong(truth, found, buckets)
     shown = sorted(wrong)[:SHOWN_KEYS]
     offsets = last_offsets(found.changelog, frozenset(shown))
     columns = _columns(truth, found, frozenset(key for key in shown if wrong[key] is Kind.DIFFERENT))
     named = [DifferingKey(key, wrong[key], *offsets.get(key, (None, None))) for key in shown]
     told = tuple(replace(each, columns=columns.get(each.key, ())) for each in named)
-    return Differing(told, len(wrong), unlisted)
+    read = {key: source.get(key) for key in shown if bucket_of(key) in buckets}
+    return Differing(told, len(wrong), len(found.buckets) - len(buckets), read)
 
 
 def _columns(truth: Truth, found: Comparison, keys: frozenset[str]) -> Mapping[str, tuple[str, ...]]:

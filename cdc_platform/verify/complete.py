@@ -17,17 +17,13 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.columns import OFFSET, PARTITION, PLATFORM, TOPIC
+from cdc_platform.core.columns import KEY, OFFSET, PARTITION, PLATFORM, TOPIC
 from cdc_platform.core.errors import StreamReplaced
-from cdc_platform.core.model import Stopped
-from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream, describe, ends_of, reached
-from cdc_platform.core.ports import Log
+from cdc_platform.core.offsets import Offsets, Range, Ranges, describe
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.committed import commits_are_whole
 from cdc_platform.verify.finding import (
@@ -43,37 +39,13 @@ from cdc_platform.verify.finding import (
     unknown,
 )
 from cdc_platform.verify.stretch import Place
-from cdc_platform.verify.verdict import SHOWN_KEYS, Cause, Unprovable
-
-STEP: Final = 5_000_000
-"""Offsets of a partition whose rows are held at once to find doubled ones, 12 bytes each."""
-
-POLL: Final = 0.5
-POLL_ROWS: Final = 20_000
+from cdc_platform.verify.topic import PLACES, Topic, reread, within
+from cdc_platform.verify.verdict import SHOWN_KEYS, Cause, Stage
 
 REPAIR: Final = f'"connector":"{PLATFORM}"'.encode()
 """In the value of a repair. A document cannot hold it: in an event's JSON its quotes would be escaped."""
 
-_PLACES: Final = pl.Schema({PARTITION: pl.Int32(), OFFSET: pl.Int64()})
-_PLACE: Final = _PLACES.names()
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """``newest``: how many offsets of each partition are read again, at most. ``compacted``: Kafka may remove
-    records that have a newer one with the same key. ``letters``: where the places (PARTITION, OFFSET) of dead
-    letters are, if there are any. ``clock``: seconds that only grow; reading ends after ``deadline`` of them.
-    ``step``: offsets of a partition whose rows are held at once.
-    """
-
-    stream: Stream
-    log: Log
-    newest: int
-    clock: Callable[[], float]
-    deadline: float = 120.0
-    compacted: bool = False
-    letters: Callable[[], pl.LazyFrame | None] = lambda: None
-    step: int = STEP
+_PLACE: Final = PLACES.names()
 
 
 def offsets_complete(table: str, changelog: Place, topic: Topic) -> Finding:
@@ -92,7 +64,7 @@ def offsets_complete(table: str, changelog: Place, topic: Topic) -> Finding:
 
 def _places_are_single(changelog: Opened, topic: Topic) -> Part:
     committed = changelog.handle.offsets
-    rows = changelog.rows().select(PARTITION, OFFSET, TOPIC)
+    rows = changelog.rows().select(PARTITION, OFFSET, TOPIC, KEY)
     total = rows.select(pl.len()).collect().item()
     facts = (Fact("changelog_rows", total), Fact("committed", _offsets(committed)))
     below = pl.col(PARTITION).replace_strict(dict(committed), default=None, return_dtype=pl.Int64)
@@ -101,19 +73,21 @@ def _places_are_single(changelog: Opened, topic: Topic) -> Part:
     if beyond.height:
         return failed(
             f"{beyond.height} rows of the changelog are not of this topic's offsets below "
-            f"{_offsets(committed)}: {_named(beyond)}.",
+            f"{_offsets(committed)}: {_named(beyond)}.{_keys(beyond)}",
             *facts,
+            _stages(beyond),
         )
     doubled = _doubled(changelog, topic.step)
     if doubled.height:
+        keyed = _with_keys(changelog, doubled)
         what = f"{doubled.height} records are in the changelog more than once: {_named(doubled)}."
-        return failed(what, *facts)
+        return failed(f"{what}{_keys(keyed)}", *facts, _stages(doubled))
     return passed(f"The changelog's {total:,} rows have a place each, below {_offsets(committed)}.", *facts)
 
 
 def _doubled(changelog: Opened, step: int) -> pl.DataFrame:
     """Places that more than one row has; a partition's offsets are looked at in steps."""
-    found = [pl.DataFrame(schema=_PLACES)]
+    found = [pl.DataFrame(schema=PLACES)]
     for partition, end in changelog.handle.offsets.items():
         for start in range(0, end, step):
             span = {partition: Range(start, min(end, start + step))}
@@ -134,7 +108,7 @@ def _kafka_agrees(changelog: Opened, topic: Topic) -> Part:
             "Kafka holds no record below the committed offsets any more: nothing can be compared with it.",
         )
     seen = _read(topic, cover, {p: cover[p].start if p in cover else committed.get(p, 0) for p in held})
-    rows = changelog.table.read(changelog.handle, cover).select(_PLACE).collect()
+    rows = changelog.table.read(changelog.handle, cover).select(*_PLACE, KEY).collect()
     return _compared(seen, rows, topic, describe(cover) or "no offset")
 
 
@@ -164,10 +138,10 @@ def _cover(committed: Offsets, held: Ranges, newest: int) -> dict[int, Range]:
 
 def _compared(seen: pl.DataFrame, rows: pl.DataFrame, topic: Topic, cover: str) -> Part:
     """``seen``: Kafka's records; ``rows``: the places of the changelog's rows in the same offsets."""
-    records = seen.filter(~pl.col("tombstone")).select(_PLACE)
+    records = seen.filter(~pl.col("tombstone"))
     letters = topic.letters()
     elsewhere = rows.clear() if letters is None else letters.select(_PLACE).collect()
-    needed = seen.filter(~pl.col("tombstone") & ~pl.col("repair")).select(_PLACE)
+    needed = seen.filter(~pl.col("tombstone") & ~pl.col("repair"))
     missing = needed.join(rows, on=_PLACE, how="anti").join(elsewhere, on=_PLACE, how="anti")
     invented = rows.join(records, on=_PLACE, how="anti")
     facts = (
@@ -179,14 +153,17 @@ def _compared(seen: pl.DataFrame, rows: pl.DataFrame, topic: Topic, cover: str) 
     if missing.height:
         return failed(
             f"{missing.height} records that Kafka holds in {cover} are not in the changelog: "
-            f"{_named(missing)}.",
+            f"{_named(missing)}.{_keys(_told(missing, topic))}",
             *facts,
+            _stages(missing),
         )
     if invented.height and not topic.compacted:
         return failed(
             f"{invented.height} rows of the changelog in {cover} have no committed record in Kafka (aborted, "
-            f"a tombstone, or never there): {_named(invented)}.",
+            f"a tombstone, or never there): {_named(invented)}."
+            f"{_keys(invented)}",
             *facts,
+            _stages(invented),
         )
     gone = (
         f" Of {invented.height:,} rows the compacted topic has no record any more." if invented.height else ""
@@ -197,55 +174,53 @@ def _compared(seen: pl.DataFrame, rows: pl.DataFrame, topic: Topic, cover: str) 
 
 
 def _read(topic: Topic, cover: Ranges, starts: Offsets) -> pl.DataFrame:
-    """Place, ``tombstone`` and ``repair`` of every committed record in these ranges.
+    """Place, ``record key``, ``tombstone`` and ``repair`` of every committed record in these ranges.
 
     ``starts``: where to begin in every partition, also one without a range. Raises Unprovable if it takes
     long.
     """
-    found = [pl.DataFrame(schema=pl.Schema({**_PLACES, "tombstone": pl.Boolean(), "repair": pl.Boolean()}))]
-    if not cover:
-        return found[0]
-    position = dict(starts)
-    until = topic.clock() + topic.deadline
-    reader = topic.log.reader({topic.stream: starts})
-    try:
-        while not reached(position, ends_of(cover)):
-            if topic.clock() > until:
-                raise Unprovable(
-                    Cause.LAGGING,
-                    f"Kafka did not hand out {describe(cover)} within {topic.deadline:.0f} s",
-                    where=f"topic {topic.stream.topic}",
-                    remedy="check again, or fewer offsets (CDC_VERIFY_OFFSETS)",
-                )
-            for batch in reader.poll(POLL, POLL_ROWS):
-                if isinstance(batch, Stopped):
-                    raise batch.error
-                position |= ends_of(batch.ranges)
-                found.append(
-                    batch.frame.select(
-                        pl.col("partition").alias(PARTITION),
-                        pl.col("offset").alias(OFFSET),
-                        pl.col("value").is_null().alias("tombstone"),
-                        pl.col("value").bin.contains(REPAIR).fill_null(value=False).alias("repair"),
-                    )
-                )
-    finally:
-        reader.close()
-    return pl.concat(found).filter(_within(cover))
-
-
-def _within(cover: Ranges) -> pl.Expr:
-    inside = [
-        (pl.col(PARTITION) == p) & pl.col(OFFSET).is_between(r.start, r.end, closed="left")
-        for p, r in cover.items()
+    flags = {"tombstone": pl.Boolean(), "repair": pl.Boolean()}
+    found = [pl.DataFrame(schema=pl.Schema({**PLACES, "record key": pl.Binary(), **flags}))]
+    found += [
+        batch.frame.select(
+            pl.col("partition").alias(PARTITION),
+            pl.col("offset").alias(OFFSET),
+            pl.col("key").alias("record key"),
+            pl.col("value").is_null().alias("tombstone"),
+            pl.col("value").bin.contains(REPAIR).fill_null(value=False).alias("repair"),
+        )
+        for batch in reread(topic, cover, starts)
     ]
-    return pl.any_horizontal(pl.lit(value=False), *inside)
+    return pl.concat(found).filter(within(cover))
 
 
 def _named(rows: pl.DataFrame) -> str:
     shown = rows.select(_PLACE).sort(_PLACE).head(SHOWN_KEYS).iter_rows()
     more = f" and {rows.height - SHOWN_KEYS} more" if rows.height > SHOWN_KEYS else ""
     return ", ".join(f"{partition}:{offset}" for partition, offset in shown) + more
+
+
+def _keys(rows: pl.DataFrame) -> str:
+    """A sentence, if there are any. ``rows``: with KEY."""
+    keys = rows.sort(_PLACE)[KEY].drop_nulls().unique(maintain_order=True).head(SHOWN_KEYS)
+    return f" Keys: {'; '.join(keys)}." if len(keys) else ""
+
+
+def _told(records: pl.DataFrame, topic: Topic) -> pl.DataFrame:
+    """The first of them, with the text of their keys."""
+    shown = records.sort(_PLACE).head(SHOWN_KEYS)
+    return shown.with_columns(pl.Series(KEY, [topic.key_of(key) for key in shown["record key"]], pl.String))
+
+
+def _with_keys(changelog: Opened, places: pl.DataFrame) -> pl.DataFrame:
+    shown = places.sort(_PLACE).head(SHOWN_KEYS).lazy()
+    return changelog.rows().select(*_PLACE, KEY).join(shown, on=_PLACE, how="semi").collect()
+
+
+def _stages(rows: pl.DataFrame) -> Fact:
+    """Whatever is wrong here went wrong between the topic and the changelog."""
+    shown = rows.select(_PLACE).sort(_PLACE).head(SHOWN_KEYS).iter_rows()
+    return Fact("stages", {f"{p}:{offset}": Stage.CHANGELOG.value for p, offset in shown})
 
 
 def _offsets(offsets: Offsets) -> str:

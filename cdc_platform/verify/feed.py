@@ -15,7 +15,7 @@ What a violated invariant breaks: who follows the feed would build another table
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +23,17 @@ import polars as pl
 
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.digest import BucketDigest, bucket_of
-from cdc_platform.core.history import CHANGE, COMMIT, DELETE, INSERT, POSTIMAGE, PREIMAGE, Commit, History
+from cdc_platform.core.history import (
+    CHANGE,
+    COMMIT,
+    DELETE,
+    INSERT,
+    POSTIMAGE,
+    PREIMAGE,
+    Commit,
+    Forgotten,
+    History,
+)
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.finding import Fact, Part, failed, passed
 from cdc_platform.verify.images import digests_of, image_digests
@@ -145,30 +155,48 @@ def _pair(replayed: Replayed, updates: pl.DataFrame) -> None:
 
 
 def _named(history: History, way: Stretch, current: Opened, buckets: Set[int]) -> str:
-    rows = image_digests(current.rows())
-    now = {key: digest for key, digest in rows if bucket_of(key) in buckets}
-    broken = broken_chains(history, way, now, buckets)
-    if not broken:
-        return "No row of the feed itself is at fault: rows were changed without a change in the feed."
-    return f"At fault: {'; '.join(broken[:SHOWN_KEYS])}."
-
-
-def broken_chains(history: History, way: Stretch, now: dict[str, int], buckets: Set[int]) -> list[str]:
-    """Keys of these buckets whose images do not follow from one another, or do not lead to the row of now.
-
-    ``now``: key and digest of the rows of these buckets. Holds the buckets' changes in memory.
-    """
-    last: dict[str, int | None] = {}
-    broken: dict[str, str] = {}
     # What a version takes away comes before what it adds.
     images = sorted(_images(history, way, buckets), key=lambda image: image[:2])
+    broken = _broken_chains(images, _inside(current.rows(), buckets), _then(history, way, buckets))
+    if broken:
+        return f"At fault: {'; '.join(broken[:SHOWN_KEYS])}."
+    changed = sorted({key for _, _, key, _ in images})[:SHOWN_KEYS]
+    told = f" Keys of these buckets that the feed has changed: {'; '.join(changed)}." if changed else ""
+    return (
+        "No row of the feed itself is at fault: rows were changed without a change in the feed, or the files "
+        f"from which it is read.{told}"
+    )
+
+
+def _inside(rows: pl.LazyFrame, buckets: Set[int]) -> dict[str, int]:
+    """Key and digest of the rows of these buckets."""
+    return {key: digest for key, digest in image_digests(rows) if bucket_of(key) in buckets}
+
+
+def _then(history: History, way: Stretch, buckets: Set[int]) -> dict[str, int]:
+    """The rows of these buckets where the stretch begins, as far as they are remembered."""
+    try:
+        return _inside(history.rows(way.after), buckets)
+    except Forgotten:
+        return {}
+
+
+def _broken_chains(
+    images: Sequence[tuple[int, bool, str, int]], now: Mapping[str, int], then: Mapping[str, int]
+) -> list[str]:
+    """Keys whose images do not follow from the rows of then and from one another, or do not lead to the row
+    of now. ``images``: as ``_images`` has them, in order. ``then``, ``now``: key and digest of rows.
+    """
+    last: dict[str, int | None] = dict(then)
+    broken: dict[str, str] = {}
     for version, added, key, digest in images:
         if not added and key in last and last[key] != digest:
             broken.setdefault(key, f"{key} (version {version} takes away another row than was there)")
         if added and last.get(key) is not None:
             broken.setdefault(key, f"{key} (version {version} adds it a second time)")
         last[key] = digest if added else None
-    for key, last_digest in last.items():
+    for key in {key for _, _, key, _ in images}:
+        last_digest = last[key]
         if now.get(key) != last_digest:
             broken.setdefault(key, f"{key} (its last image in the feed is not the row that is there)")
     return [broken[key] for key in sorted(broken)]

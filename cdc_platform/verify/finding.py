@@ -7,20 +7,21 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.history import Damaged, Forgotten
 from cdc_platform.core.model import Format, Target
-from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
+from cdc_platform.verify.verdict import Cause, DifferingKey, Result, Unprovable, Verdict
 
-Value = int | float | str | tuple[str, ...] | Mapping[str, int]
+Value = int | float | str | tuple[str, ...] | Mapping[str, int] | Mapping[str, str]
 
 
 class Check(StrEnum):
-    """Every check of a table. The first two need the source, the others the lake and the topic."""
+    """Every check of a table. The first two need the source, the others the lake and the topic; the last is
+    of tables in both formats."""
 
     ROW_COUNTS = "row_counts"
     CONTENT = "content"
@@ -28,10 +29,18 @@ class Check(StrEnum):
     OFFSETS_COMPLETE = "offsets_complete"
     LAG = "lag"
     SCHEMA_CONSISTENT = "schema_consistent"
+    DELTA_ICEBERG_PARITY = "delta_iceberg_parity"
 
 
 PROOF = frozenset({Check.ROW_COUNTS, Check.CONTENT})
 """The checks that one proof at a position answers."""
+
+
+def checks_of(formats: Collection[Format]) -> frozenset[Check]:
+    """Those that a table in these formats has."""
+    alone = {Check.DELTA_ICEBERG_PARITY} if len(formats) < 2 else set()
+    return frozenset(Check) - alone
+
 
 MEANINGS: Mapping[Check, str] = {
     Check.ROW_COUNTS: "The source, the changelog and the current state hold the same number of rows at one "
@@ -47,6 +56,8 @@ MEANINGS: Mapping[Check, str] = {
     "minutes), none waits longer, and the connector has not failed.",
     Check.SCHEMA_CONSISTENT: "Changelog and current state have the same columns and types, and no column "
     "that the last check saw has vanished or changed its type.",
+    Check.DELTA_ICEBERG_PARITY: "At one place in the topic, the Delta and the Iceberg table have the same "
+    "rows, and their changelogs the same events. Of tables in both formats.",
 }
 """What each check says when it passes."""
 
@@ -144,6 +155,11 @@ def combined(table: str, check: Check, parts: Sequence[Part]) -> Finding:
     )
 
 
+def stages_of(keys: Sequence[DifferingKey]) -> Fact:
+    """At which hand-over each key went wrong, as far as that was looked for."""
+    return Fact("stages", {each.key: each.stage.value for each in keys if each.stage is not None})
+
+
 def of_proof(result: Result) -> tuple[Finding, Finding]:
     """The two checks of a proof: the counts alone, and the content."""
     counts = result.counts
@@ -161,6 +177,7 @@ def of_proof(result: Result) -> tuple[Finding, Finding]:
         Fact("source_digest", result.source_digest or ""),
         Fact("lake_digest", result.lake_digest or ""),
         Fact("differing", tuple(str(key) for key in result.differing)),
+        stages_of(result.differing),
         Fact("columns_not_compared", result.beyond),
         Fact("dead_letters", tuple(str(letter) for letter in result.letters)),
     )

@@ -22,6 +22,7 @@ from cdc_platform.verify.notes import Proven, Reading
 from cdc_platform.verify.position import time_of
 from cdc_platform.verify.rows import cells
 from cdc_platform.verify.since import Changed, changed_since, form
+from cdc_platform.verify.stages import with_stages
 from cdc_platform.verify.subject import Past, Subject
 from cdc_platform.verify.truth import NotByKey
 from cdc_platform.verify.verdict import (
@@ -46,10 +47,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What differs, and what was compared."""
+    """What differs, and what was compared. ``there``: key → digest of the source's rows that were read."""
 
     changed: Changed
     changelog: Opened
+    current: Opened
+    there: Mapping[str, int]
     seen: Seen
     wrong: Mapping[str, Kind]
     source: BucketDigest
@@ -131,7 +134,8 @@ def _look(subject: Subject, past: Past, note: Proven, ground: Ground, told: froz
     source.add(there.items())
     lake.add(here)
     wrong = dict.fromkeys(changed.state.unfolded, Kind.UNFOLDED) | kinds(there, here)
-    return _Look(changed, changelog, Seen(current.handle.version, changed.current), wrong, source, lake)
+    seen = Seen(current.handle.version, changed.current)
+    return _Look(changed, changelog, current, there, seen, wrong, source, lake)
 
 
 def _verdict(subject: Subject, ground: Ground, look: _Look, count: int, scope: Scope) -> Result:
@@ -195,4 +199,6 @@ def _named(subject: Subject, ground: Ground, look: _Look) -> tuple[DifferingKey,
             for key, there in subject.truth.cells(ground.at, different).items()
         }
     named = [DifferingKey(key, look.wrong[key], *offsets.get(key, (None, None))) for key in shown]
-    return tuple(replace(each, columns=columns.get(each.key, ())) for each in named)
+    told = [replace(each, columns=columns.get(each.key, ())) for each in named]
+    read = {key: look.there.get(key) for key in shown if key in look.changed.keys}
+    return with_stages(subject, told, look.changelog, look.current, ground, read)

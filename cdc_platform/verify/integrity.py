@@ -24,10 +24,23 @@ from cdc_platform.core.offsets import Stream
 from cdc_platform.verify.appended import Sums, extent, only_appended
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.feed import feed_leads_here
-from cdc_platform.verify.finding import Check, Fact, Finding, Part, combined, failed, part, passed, unknown
+from cdc_platform.verify.finding import (
+    Check,
+    Fact,
+    Finding,
+    Part,
+    combined,
+    failed,
+    part,
+    passed,
+    stages_of,
+    unknown,
+)
 from cdc_platform.verify.fold import PASS_ROWS, Folding, fold_against
 from cdc_platform.verify.notes import Anchor, Extent, Notes
+from cdc_platform.verify.stages import traced
 from cdc_platform.verify.stretch import Place
+from cdc_platform.verify.topic import Topic
 from cdc_platform.verify.verdict import Cause, Verdict
 
 
@@ -41,9 +54,11 @@ def cdf_integrity(
     pass_rows: int = PASS_ROWS,
     *,
     anew: bool = False,
+    topic: Callable[[], Topic] | None = None,
 ) -> Finding:
     """``now``: UTC, kept with what is verified. ``pass_rows``: changelog rows folded at once. ``anew``: look
-    at the fold alone, and let the next check begin here.
+    at the fold alone, and let the next check begin here. ``topic``: how to read it again, to find where a
+    key went wrong that is not as its changelog says.
 
     Raises CdcError if a table cannot be opened.
     """
@@ -53,6 +68,8 @@ def cdf_integrity(
     opened = Opened(current.table, current.table.open(stream))
     changes = Opened(changelog.table, changelog.table.open(stream))
     folding = fold_against(changes, opened, pass_rows)
+    if topic is not None:
+        folding = replace(folding, shown=traced(folding.shown, changes, opened, topic))
     there = extent(changes)
     looks = [
         begin(lambda: feed_leads_here(opened, folding.current, current.history, anchor)),
@@ -86,6 +103,7 @@ def _fold_part(folding: Folding, current: Opened) -> Part:
         Fact("folded_rows", folding.folded_rows),
         Fact("current_rows", folding.current.rows),
         Fact("differing", tuple(str(key) for key in folding.shown)),
+        stages_of(folding.shown),
     )
     if folding.equal:
         return passed(f"The current table is the fold of its changelog at {at}.", *facts)

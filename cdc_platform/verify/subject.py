@@ -13,6 +13,7 @@ from cdc_platform.core.model import Format
 from cdc_platform.core.offsets import Stream
 from cdc_platform.core.ports import LakeTable, Log
 from cdc_platform.verify.notes import Notes
+from cdc_platform.verify.topic import Topic
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import OpenLetter
 
@@ -45,7 +46,8 @@ class Subject:
     captured into.
     ``operation_of``: the operation that a record of that topic tells of, by its value, None if by none.
     ``open_letters``: the table's dead letters that nobody has dealt with; may raise CdcError. ``past``: None:
-    every proof stands by itself, and leaves nothing.
+    every proof stands by itself, and leaves nothing. ``topic``: how to read the table's topic again, to find
+    where a key that differs went wrong.
     """
 
     table: str
@@ -59,3 +61,4 @@ class Subject:
     format: Format = Format.DELTA
     operation_of: Callable[[bytes], str | None] = operation_in_json
     past: Past | None = None
+    topic: Callable[[], Topic] | None = None

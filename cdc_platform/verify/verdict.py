@@ -63,10 +63,21 @@ class Kind(StrEnum):
     UNFOLDED = "not the last row of its changelog"
 
 
+class Stage(StrEnum):
+    """The hand-over at which a key went wrong (``stages``). UNKNOWN: what would tell is not there."""
+
+    TOPIC = "source → topic"
+    CHANGELOG = "topic → changelog"
+    CURRENT = "changelog → current"
+    FORMAT = "one format → the other"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class DifferingKey:
     """``partition`` and ``offset``: the key's last row in the changelog, None if it has none there.
-    ``columns``: those of a table in which the row differs, where that was looked for.
+    ``columns``: those of a table in which the row differs, where that was looked for. ``stage``: where the
+    key went wrong, and ``told``, what shows that; None if nobody has looked.
     """
 
     key: str
@@ -74,6 +85,8 @@ class DifferingKey:
     partition: int | None = None
     offset: int | None = None
     columns: tuple[str, ...] = ()
+    stage: Stage | None = None
+    told: str = ""
 
     def __str__(self) -> str:
         where = (
@@ -82,7 +95,8 @@ class DifferingKey:
             else f"last changelog row {self.partition}:{self.offset}"
         )
         what = f"{self.kind} in {', '.join(self.columns)}" if self.columns else self.kind
-        return f"{self.key} {what} ({where})"
+        went = "" if self.stage is None else f", went wrong at {self.stage}: {self.told}"
+        return f"{self.key} {what} ({where}){went}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc_platform.cli.failures import Exit
-from cdc_platform.verify.finding import MEANINGS, Check
+from cdc_platform.core.model import Format
+from cdc_platform.verify.finding import MEANINGS, Check, checks_of
 from tests.cli.calling import cdc, declare, document
 from tests.cli.conftest import Nowhere
 
@@ -69,8 +70,20 @@ def test_all_is_every_check_of_every_table_of_every_source(nowhere: Nowhere) -> 
     assert {(each["source"], each["table"], each["check"]) for each in told["findings"]} == {
         (source, table, check.value)
         for source, table in (("shop", "orders"), ("shop", "customers"), ("ledger", "entries"))
-        for check in Check
+        for check in checks_of([Format.DELTA])
     }
+
+
+def test_a_check_of_two_formats_is_unknown_where_there_is_one_and_only_if_it_is_asked_for(
+    nowhere: Nowhere,
+) -> None:
+    words = ("verify", "orders", "--source", "shop", "--json", "--checks")
+    alone = document(cdc("--sources", nowhere.sources, *words, "delta_iceberg_parity", env=nowhere.env))
+    beside = document(cdc("--sources", nowhere.sources, *words, "lag,delta_iceberg_parity", env=nowhere.env))
+    assert [(each["check"], each["verdict"]) for each in alone["findings"]] == [
+        ("delta_iceberg_parity", "unknown")
+    ]
+    assert [each["check"] for each in beside["findings"]] == ["lag"]
 
 
 @pytest.mark.parametrize("less", [("orders",), ("--source", "shop"), ("--checks", "lag")])

@@ -5,19 +5,21 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cdc_platform.core.model import Kind
+from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.checks import check_result, proof_checks
 from cdc_platform.orchestrate.judging import SCHEDULE_TAG, judged
 from cdc_platform.orchestrate.keys import lake_key
-from cdc_platform.verify.finding import MEANINGS, Check, Fact, Finding, of_proof
+from cdc_platform.verify.finding import MEANINGS, Check, Fact, Finding, checks_of, of_proof
 from cdc_platform.verify.verdict import Cause, Counts, OpenLetter, Result, Verdict
 from tests.cli.calling import unused_port
 
 SOURCE = Source(
     name="shop", uri="mongodb://127.0.0.1:1", database="shop", collections=("orders", "customers")
 )
+
+IN_ONE_FORMAT = checks_of([Format.DELTA])
 
 
 @pytest.fixture
@@ -35,10 +37,18 @@ def test_every_table_has_every_check_with_what_it_says(settings: Settings) -> No
     assert {(spec.asset_key, spec.name) for spec in specs} == {
         (lake_key(SOURCE, table, Kind.CURRENT), check.value)
         for table in SOURCE.collections
-        for check in Check
+        for check in IN_ONE_FORMAT
     }
-    assert {spec.description for spec in specs} == set(MEANINGS.values())
+    assert {spec.description for spec in specs} == {MEANINGS[check] for check in IN_ONE_FORMAT}
     assert not any(spec.blocking for spec in specs)
+
+
+def test_a_table_in_both_formats_has_a_check_of_the_two_in_each(settings: Settings) -> None:
+    both = SOURCE.model_copy(update={"collection_formats": {"orders": tuple(Format)}})
+    specs = [spec for each in proof_checks(both, settings) for spec in each.check_specs]
+    parity = [spec.asset_key for spec in specs if spec.name == Check.DELTA_ICEBERG_PARITY.value]
+    assert parity == [lake_key(both, "orders", Kind.CURRENT, stored) for stored in Format]
+    assert len(specs) == len(parity) + 3 * len(IN_ONE_FORMAT)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +113,7 @@ def test_without_services_every_check_is_a_warning(settings: Settings) -> None:
     run = job_of_checks(settings, "others").execute_in_process()
     assert run.success
     found = run.get_asset_check_evaluations()
-    assert len(found) == len(SOURCE.collections) * len(Check)
+    assert len(found) == len(SOURCE.collections) * len(IN_ONE_FORMAT)
     for each in found:
         assert not each.passed
         assert each.severity is dg.AssetCheckSeverity.WARN
@@ -115,7 +125,7 @@ def test_the_job_that_verifies_fails_if_nothing_could_be_checked_and_has_every_c
 ) -> None:
     run = job_of_checks(settings, "verify_shop").execute_in_process(raise_on_error=False)
     assert not run.success
-    assert len(run.get_asset_check_evaluations()) == len(SOURCE.collections) * len(Check)
+    assert len(run.get_asset_check_evaluations()) == len(SOURCE.collections) * len(IN_ONE_FORMAT)
 
 
 def test_a_schedule_is_not_failed_by_what_could_not_be_checked(settings: Settings) -> None:

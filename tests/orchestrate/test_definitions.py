@@ -10,10 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from cdc_platform.core.model import Format
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.orchestrate.component import CdcSource
-from cdc_platform.verify.finding import Check
+from cdc_platform.verify.finding import checks_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +97,9 @@ def test_everything_that_can_be_started_says_what_it_does(repository: dg.Reposit
 def test_every_current_table_has_every_check(repository: dg.RepositoryDefinition) -> None:
     checks = {(key.asset_key.to_user_string(), key.name) for key in repository.asset_graph.asset_check_keys}
     assert checks == {
-        (f"delta/shop/{table}", check.value) for table in ("orders", "customers") for check in Check
+        (f"delta/shop/{table}", check.value)
+        for table in ("orders", "customers")
+        for check in checks_of([Format.DELTA])
     }
 
 

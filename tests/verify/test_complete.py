@@ -13,8 +13,9 @@ from deltalake import write_deltalake
 from cdc_platform.core.columns import KEY, OFFSET, PARTITION
 from cdc_platform.core.model import Kind
 from cdc_platform.lake.delta.upkeep import compact
-from cdc_platform.verify.complete import Topic, offsets_complete
+from cdc_platform.verify.complete import offsets_complete
 from cdc_platform.verify.finding import Finding
+from cdc_platform.verify.topic import Topic
 from cdc_platform.verify.verdict import Cause, Verdict
 from tests.replicate.events import created, deleted, event, tombstone, updated
 from tests.verify.shop import TOPIC, Shop, delta, unlock

@@ -16,7 +16,7 @@ import orjson
 import polars as pl
 from pyiceberg.table import Table
 
-from cdc_platform.core.errors import StreamReplaced, Terminal
+from cdc_platform.core.errors import MovedBack, StreamReplaced, Terminal
 from cdc_platform.core.offsets import RANGES, Stream, parse
 
 RETRIES: Final = "commit.retry.num-retries"
@@ -107,11 +107,11 @@ def require_ours(table: Table, partition_by: Sequence[str], *, where: str) -> No
 
 def require_own_offsets(table: Table, *, where: str) -> None:
     """The newest snapshot is the one that moved the offsets last, or one that keeps what is in it. Raises
-    Terminal if it is not."""
+    MovedBack if it is not."""
     snapshot = table.current_snapshot()
     told = snapshot and snapshot.summary and snapshot.summary.additional_properties.get(OFFSETS)
     if told and told != table.properties.get(OFFSETS):
-        raise Terminal(
+        raise MovedBack(
             f"its offsets are {table.properties.get(OFFSETS)}, its newest snapshot is of {told}: "
             "it was moved back",
             where=where,
