@@ -119,24 +119,21 @@ def changed_since(
     if rows != note.rows + fed.grown:
         return f"its current table has {rows:,} rows, and by its commits {note.rows + fed.grown:,}"
     happened = had_happened(at, since, kind)
-    later = tail.lazy().filter(~happened).select(KEY).drop_nulls().unique().collect().lazy()
-    few = pl.LazyFrame({KEY: sorted(keys)}, schema={KEY: pl.String})
-    settled = current.rows().join(few, on=KEY, how="semi").join(later, on=KEY, how="anti")
+    later = tail.filter(~happened)[KEY].drop_nulls().unique()
+    settled = current.rows().filter(_among(pl.Series(sorted(keys), dtype=pl.String)) & ~_among(later))
     beyond = tail.lazy().filter(pl.col(OFFSET) >= _start(since)).select(is_snapshot(kind).any())
     contended = bool(beyond.collect().item())
-    reverted = later.select(pl.len()).collect().item()
-    if not reverted:
+    if later.is_empty():
         state = LakeState(settled, 0, frozenset(), contended, shape)
         return Changed(keys, state, rows, rows, keys - heard)
     everything = changelog.changes(ends)
-    past = pl.concat([everything.join(later, on=KEY, how="semi"), everything.filter(TRUNCATION)])
-    past = past.collect().lazy()
+    past = everything.filter(_among(later) | TRUNCATION).collect().lazy()
     restored = standing(past.filter(happened), kind).collect()
-    moving = current.rows().join(later, on=KEY, how="semi").collect()
+    moving = current.rows().filter(_among(later)).collect()
     unfolded = set(digests(standing(past, kind), shape)) ^ set(digests(moving.lazy(), shape))
     state = LakeState(
         pl.concat([settled, restored.lazy()], how="diagonal_relaxed"),
-        reverted,
+        len(later),
         frozenset(key for key, _ in unfolded),
         contended,
         shape,
@@ -165,6 +162,11 @@ def _fed(note: Proven, history: History, upto: int) -> _Fed | str:
     except (Forgotten, Damaged) as error:
         return f"what its commits changed cannot be told: {error.what}"
     return _Fed(frozenset(keys), grown)
+
+
+def _among(keys: pl.Series) -> pl.Expr:
+    """A condition rather than a join: columns of other rows are not read for it."""
+    return pl.col(KEY).is_in(keys.implode())
 
 
 def _start(since: Offsets) -> pl.Expr:
