@@ -53,6 +53,7 @@ IDS: list[Any] = [
 UNREADABLE = {"time", "bit(5)"}
 """Of PostgreSQL: types of a key by which Debezium cannot go on reading."""
 NAMES = ("my-orders.all", "empty", "keys")
+ENGINES = [Engine.MONGODB, Engine.POSTGRESQL, pytest.param(Engine.MARIADB, marks=pytest.mark.matrix)]
 WIRES = {Engine.POSTGRESQL: Wire.AVRO, Engine.MARIADB: Wire.JSON_WITH_SCHEMA}
 
 
@@ -93,7 +94,7 @@ def patience(seconds: float = 60.0) -> Patience:
     return Patience(time.monotonic, time.sleep, time.monotonic() + seconds)
 
 
-@pytest.fixture(scope="module", params=[Engine.MONGODB, Engine.POSTGRESQL, Engine.MARIADB])
+@pytest.fixture(scope="module", params=ENGINES)
 def there(
     request: pytest.FixtureRequest,
     stack: Stack,
