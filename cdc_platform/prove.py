@@ -28,7 +28,7 @@ from cdc_platform.core.offsets import Offsets, reached
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.barrier import barrier_of, ends_of_topic
 from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
-from cdc_platform.verify.incremental import Seen, prove_since, remember
+from cdc_platform.verify.incremental import Seen, doubt, prove_since, remember
 from cdc_platform.verify.notes import Proven
 from cdc_platform.verify.patience import POLL, Patience
 from cdc_platform.verify.since import basis
@@ -145,10 +145,14 @@ def _proven(subject: Subject, source: _Source, since: Proven | str) -> tuple[Res
 def _kept(
     subject: Subject, source: _Source, result: Result, seen: Seen | None, before: Proven | None
 ) -> Result:
-    """The result, left for the next proof if it passed."""
-    if subject.past is None or seen is None or result.verdict is not Verdict.PASS:
+    """The result, left for the next proof if it passed; if it failed, that one reads every row as well."""
+    if subject.past is None or seen is None or result.verdict is Verdict.UNKNOWN:
         return result
     try:
+        if result.verdict is Verdict.FAIL:
+            if result.scope is None:
+                doubt(subject.past)
+            return result
         whole = result.scope is None or result.scope.unchanged
         remember(subject, subject.past, source.ground, seen, before, source.marked if whole else None)
     except CdcError as error:

@@ -116,6 +116,13 @@ def remember(
     past.notes.keep(TableKind.CURRENT, note)
 
 
+def doubt(past: Past) -> None:
+    """After a full proof that failed: the next one has to be full, too."""
+    note = past.notes.read(TableKind.CURRENT, Proven)
+    if note is not None:
+        past.notes.keep(TableKind.CURRENT, note.model_copy(update={"doubted": True}))
+
+
 def _look(subject: Subject, past: Past, note: Proven, ground: Ground, told: frozenset[str]) -> _Look | str:
     current = Opened(subject.current, subject.current.open(subject.stream))
     changelog = Opened(subject.changelog, subject.changelog.open(subject.stream))

@@ -81,7 +81,8 @@ class Proven(BaseModel):
     topic. ``since``: offsets of the topic before the proof's position was taken; every event below them had
     been seen. ``shape``: of the source's table. ``last``: the proof's position. ``whole``: that of the last
     one that read all rows. ``through``: that up to which the whole table is proven. ``ground``: what the
-    source needs to tell what has changed since then.
+    source needs to tell what has changed since then. ``doubted``: a later proof that read all rows has
+    failed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,6 +97,7 @@ class Proven(BaseModel):
     whole: Reading
     through: Reading
     ground: str | None = None
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Invariants
 - Events are taken from the offsets that the topic had before the last proof's position: every event below
   them was part of what it compared.
 - As of T, keys with events that had not happened at T are judged by the changelog, as ``as_of`` does it.
+- After a full proof that failed there is none to go on from: what it found may be where nothing has changed.
 - Where any of this cannot be known, the answer is the reason, a sentence's end: the table is read in full.
 
 What a violated invariant breaks: a row that nobody compared would count as proven.
@@ -74,6 +75,8 @@ def basis(past: Past, stream: Stream, shape: Shape) -> Proven | str:
         note = past.notes.read(Kind.CURRENT, Proven)
         if note is None:
             return "no earlier proof of it is known"
+        if note.doubted:
+            return "the last proof that read every row failed"
         if past.now() - note.whole.taken_at >= past.every:
             return f"it was read so last on {note.whole.taken_at:%Y-%m-%d %H:%M} UTC"
         if note.identity != past.history.identity():

@@ -253,6 +253,22 @@ def test_a_row_changed_in_the_source_without_an_event_is_found_where_the_source_
     assert "No event has changed 1 of these" in result.text
 
 
+def test_what_a_full_proof_found_stays_found_until_it_is_mended(watched: Watched) -> None:
+    given = watched.past
+    assert given is not None
+    watched.truth.unsent.append(other(7))
+    watched.past = replace(given, every=None)
+    assert watched.prove().verdict is Verdict.FAIL
+    watched.past = given
+    again = watched.prove()
+    assert (again.verdict, again.scope) == (Verdict.FAIL, None)
+    watched.truth.unsent.clear()
+    mended = watched.prove()
+    assert (mended.verdict, mended.scope) == (Verdict.PASS, None)
+    assert "the last proof that read every row failed" in mended.text
+    assert watched.prove().scope is not None
+
+
 def another_table(world: Watched) -> None:
     world.history.name = "another"
 
