@@ -35,6 +35,9 @@ ENGINES: Final = (Engine.MONGODB, Engine.POSTGRESQL, Engine.MARIADB)
 SHARE: Final = {engine: list(DAMAGES.values())[at::3] for at, engine in enumerate(ENGINES)}
 """Every damage is done in one engine's tables, each to a table of its own."""
 
+FEW: Final = 3
+"""Of an engine's damages, as many are done in each run: the first, and others at equal distances."""
+
 AT: Final = datetime(2026, 3, 29, 1, 30, 0, 250_000)
 Change = tuple[str, int]
 """What to do with the row of which number."""
@@ -45,7 +48,7 @@ AFTER: Final = [("put", 5), ("put", 20), ("delete", 12)]
 
 class Shop:
     """``change``: makes changes of a table in one transaction. ``key``: of a row's number, as the lake has
-    it. ``name``: of a table, as it is captured."""
+    it. ``name``: of a table, as it is captured. ``damages``: what to do, each to a table of its own."""
 
     def __init__(
         self,
@@ -53,8 +56,9 @@ class Shop:
         change: Callable[[str, Sequence[Change]], None],
         key: Callable[[int], str],
         name: Callable[[str], str],
+        damages: Sequence[Damage],
     ) -> None:
-        self.lake, self.change, self.key, self.name = lake, change, key, name
+        self.lake, self.change, self.key, self.name, self.damages = lake, change, key, name, damages
 
     def checked(self, targets: Sequence[Target]) -> dict[Target, dict[Check, Finding]]:
         found: dict[Target, dict[Check, Finding]] = {}
@@ -82,14 +86,21 @@ def row(number: int, version: int) -> dict[str, Any]:
     return {"name": name, "note": note, "price": price, "at": AT, "size": number + 0.5}
 
 
-def names(engine: Engine) -> list[str]:
-    """Of the tables: one for each damage, and one that stays healthy."""
-    return [f"t{number}" for number in range(len(SHARE[engine]) + 1)]
+def chosen(engine: Engine, *, few: bool) -> list[Damage]:
+    share = SHARE[engine]
+    return share[:: len(share) // FEW][:FEW] if few else share
+
+
+def tables_for(damages: Sequence[Damage]) -> list[str]:
+    """One that stays healthy, and one for each damage."""
+    return [f"t{number}" for number in range(len(damages) + 1)]
 
 
 @contextmanager
-def documents(declare: Declare, mongo: Mongo, stack: Stack, root: Path) -> Iterator[Shop]:
-    source = declare(*names(Engine.MONGODB), formats=tuple(Format), partitions=1)
+def documents(
+    declare: Declare, mongo: Mongo, stack: Stack, root: Path, damages: Sequence[Damage]
+) -> Iterator[Shop]:
+    source = declare(*tables_for(damages), formats=tuple(Format), partitions=1)
     collections = mongo[source.database]
 
     def change(table: str, changes: Sequence[Change]) -> None:
@@ -107,15 +118,17 @@ def documents(declare: Declare, mongo: Mongo, stack: Stack, root: Path) -> Itera
         collections.create_collection(name)
     lake = Lake(stack, source, root)
     lake.deploy()
-    yield Shop(lake, change, str, str)
+    yield Shop(lake, change, str, str, damages)
 
 
 @contextmanager
-def rows(db: Database, stack: Stack, connect: ConnectClient, root: Path) -> Iterator[Shop]:
+def rows(
+    db: Database, stack: Stack, connect: ConnectClient, root: Path, damages: Sequence[Damage]
+) -> Iterator[Shop]:
     kinds = {"name": "text", "note": "text", "price": "numeric(10,2)", "size": "double precision"}
     kinds["at"] = "timestamp(6)" if db.engine is Engine.POSTGRESQL else "datetime(6)"
     columns = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
-    tables = names(db.engine)
+    tables = tables_for(damages)
     db.run(*(f"CREATE TABLE {table} (id int PRIMARY KEY, {columns})" for table in tables))
 
     def change(table: str, changes: Sequence[Change]) -> None:
@@ -137,33 +150,36 @@ def rows(db: Database, stack: Stack, connect: ConnectClient, root: Path) -> Iter
             session.run("COMMIT")
 
     with sql_lake(stack, connect, db, root, tables, formats=tuple(Format), partitions=1) as lake:
-        yield Shop(lake, change, lambda number: f'{{"id":{number}}}', lambda table: captured(db, table))
+        yield Shop(lake, change, lambda number: f'{{"id":{number}}}', lambda t: captured(db, t), damages)
 
 
 def literal(value: object) -> str:
     return "NULL" if value is None else f"'{value}'"
 
 
-@pytest.fixture(params=ENGINES)
-def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    engine: Engine = request.param
+ALL: Final = [pytest.param(engine, False, marks=pytest.mark.matrix) for engine in ENGINES]
+
+
+@pytest.fixture
+def shop(engine: Engine, few: bool, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    damages = chosen(engine, few=few)
     stack, connect = (request.getfixturevalue(name) for name in ("stack", "connect"))
     if engine is Engine.MONGODB:
         declare, mongo = (request.getfixturevalue(name) for name in ("declare", "mongo"))
-        with documents(declare, mongo, stack, tmp_path) as made:
+        with documents(declare, mongo, stack, tmp_path, damages) as made:
             yield made
         return
     request.getfixturevalue("registry_url")
     with (
         database(engine, request.getfixturevalue(f"{engine}_uri")) as db,
-        rows(db, stack, connect, tmp_path) as made,
+        rows(db, stack, connect, tmp_path, damages) as made,
     ):
         yield made
 
 
+@pytest.mark.parametrize(("engine", "few"), [*((engine, True) for engine in ENGINES), *ALL])
 def test_damage_to_tables_of_every_engine_is_found_named_and_told_apart(shop: Shop) -> None:
-    engine = shop.lake.source.engine
-    tables = names(engine)
+    tables = tables_for(shop.damages)
     for table in tables:
         shop.change(table, BEFORE)
     targets = [Target(shop.name(table), stored) for table in tables for stored in Format]
@@ -177,7 +193,7 @@ def test_damage_to_tables_of_every_engine_is_found_named_and_told_apart(shop: Sh
     healthy, *damaged = tables
     plan = {
         Target(shop.name(table), list(Format)[at % 2]): damage
-        for at, (table, damage) in enumerate(zip(damaged, SHARE[engine], strict=True))
+        for at, (table, damage) in enumerate(zip(damaged, shop.damages, strict=True))
     }
     hits = {target: damage.do(shop.tables(target)) for target, damage in plan.items()}
     control = [Target(shop.name(healthy), stored) for stored in Format]
