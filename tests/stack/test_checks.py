@@ -204,12 +204,18 @@ def test_damage_to_one_format_is_found_and_the_other_passes(lake: Lake, mongo: M
     lake.drain()
     checks = ALL - {Check.LAG}
     assert all(not_passed(each) == [] for each in found_in(Format, lake, *checks).values())
+    checks -= {Check.DELTA_ICEBERG_PARITY}  # which tells both that they differ
 
     catalog = embedded(lake.settings.lake_root.absolute())
     table = catalog.load_table((lake.source.name, "orders"))
     table.delete("_key = '7'")
     after = found_in(Format, lake, *checks)
     assert not_passed(after[Format.DELTA]) == []
+    parity = found_in(Format, lake, Check.DELTA_ICEBERG_PARITY)
+    for stored in Format:
+        differs = parity[stored][Check.DELTA_ICEBERG_PARITY]
+        assert differs.verdict is Verdict.FAIL
+        assert "7 in delta alone (went wrong at changelog → current: in iceberg" in differs.text
     damaged = after[Format.ICEBERG]
     assert damaged[Check.CONTENT].verdict is damaged[Check.ROW_COUNTS].verdict is Verdict.FAIL
     assert "7 missing" in damaged[Check.CONTENT].text
