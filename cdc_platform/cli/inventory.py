@@ -21,8 +21,8 @@ from cdc_platform.core.ports import StoredTable
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.operate.proven import proven
 from cdc_platform.platform import lake_table
-from cdc_platform.proven import proven
 
 PATIENCE: Final = 5.0
 """Seconds for Kafka to answer a question."""

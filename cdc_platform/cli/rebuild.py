@@ -40,8 +40,8 @@ def rebuild(
     from cdc_platform.cli.environment import settings
     from cdc_platform.cli.output import Output, grid
     from cdc_platform.cli.sources import only, table_of
-    from cdc_platform.rebuilding import Origin
-    from cdc_platform.rebuilding import rebuild as rebuild_table
+    from cdc_platform.operate.rebuilding import Origin
+    from cdc_platform.operate.rebuilding import rebuild as rebuild_table
 
     declared, out = only(ctx.obj, source, [table]), Output(as_json=as_json)
     name = table_of(declared, table)

@@ -30,7 +30,7 @@ def reconcile(
     from cdc_platform.cli.environment import settings
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only, table_of
-    from cdc_platform.reconciling import reconcile as reconcile_table
+    from cdc_platform.operate.reconciling import reconcile as reconcile_table
 
     declared, out = only(ctx.obj, source, [table]), Output(as_json=as_json)
     name = table_of(declared, table)

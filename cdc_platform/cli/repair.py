@@ -10,7 +10,7 @@ import typer
 from cdc_platform.cli.options import AsJson, InSource
 
 if TYPE_CHECKING:
-    from cdc_platform.repairing import Repaired
+    from cdc_platform.operate.repairing import Repaired
 
 SHOWN = 20
 
@@ -41,7 +41,7 @@ def repair(
     from cdc_platform.cli.failures import Exit
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only, table_of
-    from cdc_platform.repairing import repair as repair_table
+    from cdc_platform.operate.repairing import repair as repair_table
     from cdc_platform.verify.verdict import Verdict
 
     declared, out = only(ctx.obj, source, [table]), Output(as_json=as_json)

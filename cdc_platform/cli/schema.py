@@ -94,8 +94,8 @@ def prune(ctx: typer.Context, source: InSource = None, yes: Yes = False, as_json
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only
     from cdc_platform.core.settings import Settings
-    from cdc_platform.pruning import old_versions
-    from cdc_platform.pruning import prune as remove
+    from cdc_platform.operate.pruning import old_versions
+    from cdc_platform.operate.pruning import prune as remove
 
     settings, out = Settings(), Output(as_json=as_json)
     found = old_versions(settings, only(ctx.obj, source), out.say)

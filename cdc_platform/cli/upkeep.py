@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdc_platform.core.errors import CdcError
-    from cdc_platform.keeping_up import Kept, Part
+    from cdc_platform.operate.keeping_up import Kept, Part
 
     Failed = tuple[Part, CdcError]
 
@@ -50,7 +50,7 @@ def upkeep(
     from cdc_platform.cli.output import Output
     from cdc_platform.cli.sources import only, table_of
     from cdc_platform.core.errors import CdcError
-    from cdc_platform.keeping_up import Work, keep_up, parts
+    from cdc_platform.operate.keeping_up import Work, keep_up, parts
     from cdc_platform.platform import holds
 
     if not compact and not clean:

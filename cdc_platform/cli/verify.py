@@ -129,7 +129,7 @@ def _verified(
     out: Output, given: Settings, declared: Source, wanted: dict[Target, frozenset[Check]], how: _How
 ) -> Verified:
     """One source; each finding is shown as it comes."""
-    from cdc_platform import checking
+    from cdc_platform.operate import checking
     from cdc_platform.report.verification import verified
 
     findings: list[Finding] = []

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from cdc_platform.checking import Wanted, verify
 from cdc_platform.connect.collections import identities
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.masking import masked
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.operate.checking import Wanted, verify
 from cdc_platform.orchestrate.dependency import dependency
 from cdc_platform.verify.finding import PROOF, Check, Finding, said
 from cdc_platform.verify.verdict import Cause, Result, Verdict

@@ -16,8 +16,8 @@ from cdc_platform.core.errors import CdcError
 from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.operate.proven import proven
 from cdc_platform.platform import lake_table
-from cdc_platform.proven import proven
 from cdc_platform.verify.notes import Proven
 
 Metadata = dict[str, dg.MetadataValue]

@@ -1,4 +1,4 @@
-"""The job that makes a table anew (``cdc_platform.rebuilding``).
+"""The job that makes a table anew (``cdc_platform.operate.rebuilding``).
 
 It stands at no fence: the staying run goes on meanwhile, with this table too until its tables are exchanged.
 """
@@ -9,9 +9,9 @@ from pydantic import Field
 from cdc_platform.core.model import Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.operate.rebuilding import Origin, rebuild
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
 from cdc_platform.orchestrate.tables import known
-from cdc_platform.rebuilding import Origin, rebuild
 from cdc_platform.replicate.rebuild import Rebuilt
 
 

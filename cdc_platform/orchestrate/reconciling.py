@@ -1,4 +1,4 @@
-"""The job that deletes rows which their source has no more (``cdc_platform.reconciling``).
+"""The job that deletes rows which their source has no more (``cdc_platform.operate.reconciling``).
 
 It stands at no fence: the staying run goes on meanwhile.
 """
@@ -12,9 +12,9 @@ from pydantic import Field
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.operate.reconciling import reconcile
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
 from cdc_platform.orchestrate.tables import Part, Tables, one_by_one
-from cdc_platform.reconciling import reconcile
 
 SHOWN = 20
 """Keys named in the run's log."""

@@ -1,4 +1,4 @@
-"""The job that brings single rows to what the source has (``cdc_platform.repairing``).
+"""The job that brings single rows to what the source has (``cdc_platform.operate.repairing``).
 
 It stands at no fence: the staying run goes on meanwhile, and brings the rows into the lake.
 """
@@ -13,9 +13,9 @@ from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.operate.repairing import repair
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
 from cdc_platform.orchestrate.tables import Part, Tables, one_by_one
-from cdc_platform.repairing import repair
 from cdc_platform.verify.verdict import Verdict
 
 SHOWN = 20

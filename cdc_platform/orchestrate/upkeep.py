@@ -9,7 +9,7 @@ from pydantic import Field
 from cdc_platform.core.model import Kind
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.keeping_up import Kept, Part, Work, keep_up, parts
+from cdc_platform.operate.keeping_up import Kept, Part, Work, keep_up, parts
 from cdc_platform.orchestrate import tables
 from cdc_platform.orchestrate.keys import SOURCE_TAG, lake_key
 

@@ -19,7 +19,8 @@ COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'cdc'; from cdc_plat
 
 
 def cdc(*words: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, [*words], env=env, input=stdin)
+    wide = {"COLUMNS": "200"}  # lines are not folded, wherever the tests run
+    return CliRunner().invoke(app, [*words], env={**wide, **(env or {})}, input=stdin)
 
 
 def document(result: Result) -> Any:

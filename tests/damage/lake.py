@@ -266,7 +266,7 @@ class Lake:
             yield self._looked(stored, check, look)
 
     def _looked(self, stored: Format, check: Check, look: Callable[[], Finding]) -> Finding:
-        """As the platform looks (``cdc_platform.checking``)."""
+        """As the platform looks (``cdc_platform.operate.checking``)."""
         both = Format if check is Check.DELTA_ICEBERG_PARITY else [stored]
         try:
             return look()

@@ -15,8 +15,8 @@ import pytest
 from cdc_platform.core.columns import OFFSET
 from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.ports import Lake
-from cdc_platform.keeping_up import patiently
 from cdc_platform.lake.iceberg.lake import IcebergLake
+from cdc_platform.operate.keeping_up import patiently
 from cdc_platform.platform import lake_of, table_name
 from tests.reading.shop import SOURCE, Shop, shop
 from tests.replicate.events import deleted, updated

@@ -17,15 +17,15 @@ from bson import Int64
 from confluent_kafka.admin import AdminClient, NewTopic
 from deltalake import DeltaTable
 
-from cdc_platform.checking import verify
 from cdc_platform.cli.failures import Exit
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import connector_config
 from cdc_platform.core.model import Format, Kind, Limits, Target
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.keeping_up import patiently
 from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.checking import verify
+from cdc_platform.operate.keeping_up import patiently
 from cdc_platform.platform import lake_of, lake_table, replicas, table_name
 from cdc_platform.replicate import Drain, Until
 from cdc_platform.replicate.fence import fence

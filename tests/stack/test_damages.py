@@ -12,12 +12,12 @@ from typing import Any, Final
 import pytest
 from bson import Decimal128
 
-from cdc_platform.checking import verify
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.model import Format, Kind, Target
 from cdc_platform.core.position import Engine
 from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.checking import verify
 from cdc_platform.platform import lake_table, table_name
 from cdc_platform.verify.finding import Check, Finding
 from cdc_platform.verify.verdict import Verdict

@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cdc_platform.checking import verify
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.core.columns import KEY, RESENT
 from cdc_platform.core.errors import Terminal
@@ -17,6 +16,7 @@ from cdc_platform.core.offsets import Range
 from cdc_platform.core.position import Engine
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.checking import verify
 from cdc_platform.platform import lake_table, replicas
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.letters import read_letters

@@ -19,8 +19,8 @@ from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import SIGNALS, Source
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.reconciling import reconcile
 from cdc_platform.platform import lake_table
-from cdc_platform.reconciling import reconcile
 from cdc_platform.verify.verdict import Kind as Wrong
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import eventually

@@ -17,8 +17,8 @@ from cdc_platform.core.errors import CdcError
 from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.position import Engine
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.rebuilding import Origin, rebuild
 from cdc_platform.platform import holds, lake_table
-from cdc_platform.rebuilding import Origin, rebuild
 from cdc_platform.replicate import Failure
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import Declare, Mongo, eventually

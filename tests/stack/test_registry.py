@@ -16,7 +16,7 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.position import Engine
 from cdc_platform.kafka.registry import SchemaRegistry
 from cdc_platform.local.stack import Stack
-from cdc_platform.pruning import old_versions, prune
+from cdc_platform.operate.pruning import old_versions, prune
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import eventually
 from tests.stack.databases import Database, database

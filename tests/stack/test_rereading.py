@@ -25,10 +25,10 @@ from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source, Wire
 from cdc_platform.lake.iceberg.catalog import embedded
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.repairing import Done, repair
+from cdc_platform.operate.rereading import reread
 from cdc_platform.orchestrate.repairing import repair_job
 from cdc_platform.platform import lake_table, table_name
-from cdc_platform.repairing import Done, repair
-from cdc_platform.rereading import reread
 from cdc_platform.verify.patience import Patience
 from cdc_platform.verify.verdict import Verdict
 from tests.stack.conftest import Mongo

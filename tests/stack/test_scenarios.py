@@ -23,9 +23,9 @@ from cdc_platform.core.errors import SchemaRefused
 from cdc_platform.core.model import Policy
 from cdc_platform.core.source import Source
 from cdc_platform.local.stack import Stack
+from cdc_platform.operate.reconciling import reconcile
 from cdc_platform.orchestrate.reconciling import reconcile_job
 from cdc_platform.platform import hold_what_is_gone, holds
-from cdc_platform.reconciling import reconcile
 from cdc_platform.replicate import Failure
 from cdc_platform.verify.verdict import Result, Verdict
 from tests.stack.conftest import Mongo, eventually

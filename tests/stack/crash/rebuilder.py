@@ -11,7 +11,7 @@ import sys
 
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.rebuilding import Origin, rebuild
+from cdc_platform.operate.rebuilding import Origin, rebuild
 
 if __name__ == "__main__":
     source = Source.model_validate_json(os.environ["CDC_TEST_SOURCE"])

@@ -29,6 +29,7 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.operate.rereading import reread
 from cdc_platform.platform import holds, table_replicas, utc_now
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.rebuild import (
@@ -40,7 +41,6 @@ from cdc_platform.replicate.rebuild import (
     go_on,
     rebuild_current,
 )
-from cdc_platform.rereading import reread
 from cdc_platform.verify.patience import Patience
 
 PATIENCE: Final = 3600.0

@@ -10,10 +10,10 @@ import time
 import uuid
 from contextlib import closing
 
-from cdc_platform.catching_up import catch_up
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.writer import write
+from cdc_platform.operate.catching_up import catch_up
 from cdc_platform.platform import subject, table_replicas
 from cdc_platform.reconcile import Orphans, deletes, find_orphans, together
 from cdc_platform.verify.truth.opening import truths

@@ -24,7 +24,6 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.catching_up import catch_up
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Format
@@ -33,11 +32,12 @@ from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.kafka.writer import write
+from cdc_platform.operate.catching_up import catch_up
+from cdc_platform.operate.rereading import reread
 from cdc_platform.platform import holds, subject, table_replicas
 from cdc_platform.prove import await_lake, prove_alike
 from cdc_platform.reconcile import Damage, Orphans, deletes, find_damage
 from cdc_platform.replicate import Replica
-from cdc_platform.rereading import reread
 from cdc_platform.verify.patience import Patience
 from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.truth import Truth

@@ -22,9 +22,6 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.both_formats import parity
-from cdc_platform.capturing import connector_of
-from cdc_platform.catching_up import catch_up
 from cdc_platform.core.errors import CdcError, MovedBack, Terminal
 from cdc_platform.core.history import History
 from cdc_platform.core.model import Kind, Target
@@ -32,11 +29,14 @@ from cdc_platform.core.offsets import Stream
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.operate.both_formats import parity
+from cdc_platform.operate.capturing import connector_of
+from cdc_platform.operate.catching_up import catch_up
+from cdc_platform.operate.retelling import topic_of
 from cdc_platform.platform import holds, notes, place, replica, subject, utc_now
 from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Hold
-from cdc_platform.retelling import topic_of
 from cdc_platform.verify.absent import absent
 from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.complete import offsets_complete

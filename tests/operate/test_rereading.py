@@ -9,7 +9,7 @@ import pytest
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.source import Source
 from cdc_platform.decode.notification import Notification
-from cdc_platform.rereading import has_ended
+from cdc_platform.operate.rereading import has_ended
 
 OURS, ANOTHER = "ours", "another"
 
