@@ -143,7 +143,8 @@ class Handle:
     as text (``core.logical``). ``offsets``: what the table has committed, per partition. ``partitions``: how
     many its topic had when it was made. ``positions``: the highest of the source's positions that a commit
     told of, per partition. ``token``: the adapter's own object. ``stream``: identity of the topic that the
-    offsets are of.
+    offsets are of. ``begun``: per partition the first offset that counts, where that is not the topic's
+    first: the table was made anew there.
     """
 
     version: int
@@ -154,6 +155,7 @@ class Handle:
     positions: Positions = field(default_factory=dict)
     token: object = field(repr=False, compare=False, default=None)
     stream: str = ""
+    begun: Offsets = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,13 +126,15 @@ class LakeTable(Protocol):
         offsets: Offsets,
         info: Mapping[str, str],
         positions: Positions = NOWHERE,
+        begun: Offsets = NOWHERE,
     ) -> Handle:
         """Exchange all rows and all columns in one commit; readers see the old table or the new one.
 
         ``columns``: logical types, metadata first. ``rows``: frames of these columns, taken one at a time:
         memory holds one. ``offsets``, ``positions``: what the table has committed from then on, exactly
-        these. The commit is marked (``core.history.REBUILT``), whether or not ``info`` says from what.
-        Raises Conflict as ``append``; what ``rows`` raises leaves the old table.
+        these. ``begun``: the first offsets that count; records of before them are none of its rows. The
+        commit is marked (``core.history.REBUILT``), whether or not ``info`` says from what. Raises Conflict
+        as ``append``; what ``rows`` raises leaves the old table.
         """
         ...
 

@@ -36,6 +36,7 @@ class Version:
     offsets: Mapping[int, int] = field(default_factory=dict)
     info: Mapping[str, str] = field(default_factory=dict)
     positions: Positions = field(default_factory=dict)
+    begun: Mapping[int, int] = field(default_factory=dict)
 
 
 class MemoryTable:
@@ -79,7 +80,7 @@ class MemoryTable:
         if newest.stream == stream.identity:
             return self._handle(newest)
         strange = replace(newest, stream=stream.identity, partitions=stream.partitions)
-        return self._handle(replace(strange, offsets={}, positions={}))
+        return self._handle(replace(strange, offsets={}, positions={}, begun={}))
 
     def snapshot(self) -> tuple[Handle, int]:
         if not self._versions:
@@ -112,6 +113,7 @@ class MemoryTable:
         offsets: Offsets,
         info: Mapping[str, str],
         positions: Positions = NOWHERE,
+        begun: Offsets = NOWHERE,
     ) -> Handle:
         base = self._version(handle)
         plain = pl.DataFrame(stored(pl.concat([pl.DataFrame(schema=columns), *rows])))
@@ -124,6 +126,7 @@ class MemoryTable:
                 offsets=dict(offsets),
                 info=rebuilding(info),
                 positions=dict(positions),
+                begun=dict(begun),
             )
         )
 
@@ -183,4 +186,5 @@ class MemoryTable:
             version.positions,
             version,
             version.stream,
+            dict(version.begun),
         )

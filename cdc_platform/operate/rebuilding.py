@@ -76,7 +76,7 @@ def rebuild(
                 return _currents(replicas, origin)
         made = _besides(settings, source, replicas, log, origin, folder, say)
         for each in made:
-            say(f"reading the topic for {each.replica.target}, from offsets {dict(each.begun)}")
+            say(f"reading the topic for {each.replica.target}, from offsets {dict(each.read_from)}")
             go_on(each, log)
         with _held(settings, source, table) as begun:
             say("exchanging the tables")

@@ -126,11 +126,12 @@ class _Counted:
 class Beside:
     """A changelog that is being made beside the one it is to replace.
 
-    ``replica``: writes to it. ``begun``: per partition the first offset whose record is read again. ``anew``:
-    whether nothing of before that is kept; else ``kept`` rows are.
+    ``replica``: writes to it. ``read_from``: per partition the first offset whose record is read again.
+    ``begun``: the first that counts. ``anew``: whether nothing of before is kept; else ``kept`` rows are.
     """
 
     replica: Replica
+    read_from: Offsets
     begun: Offsets
     anew: bool = False
     kept: int = 0
@@ -148,7 +149,7 @@ def from_kafka(replica: Replica, beside: LakeTable, log: Log) -> Beside:
     """
     handle = replica.changelog.adopt(replica.stream)
     held = log.available([replica.stream])[replica.stream.topic]
-    first = {p: each.start for p, each in held.items()}
+    first = {p: max(each.start, handle.begun.get(p, 0)) for p, each in held.items()}
     if lost := {p: start for p, start in first.items() if start > handle.offsets.get(p, 0)}:
         raise OffsetsLost(
             f"Kafka removed the records before offsets {lost} before they were committed to the lake",
@@ -164,7 +165,7 @@ def from_kafka(replica: Replica, beside: LakeTable, log: Log) -> Beside:
             kept += frame.height
             _put(own, frame, {})
         _put(own, pl.DataFrame(schema=handle.logical), before)
-    return Beside(own, first, kept=kept)
+    return Beside(own, first, handle.begun, kept=kept)
 
 
 def from_source(replica: Replica, beside: LakeTable, since: Offsets) -> Beside:
@@ -178,7 +179,7 @@ def from_source(replica: Replica, beside: LakeTable, since: Offsets) -> Beside:
     beside.append(handle, pl.DataFrame(schema=handle.logical), before, {})
     # Who asks for the columns that the source has now has taken them.
     taking = dataclasses.replace(replica, compatibility=Compatibility.NONE)
-    return Beside(_own(taking, beside, replica.declared), since, anew=True)
+    return Beside(_own(taking, beside, replica.declared), since, since, anew=True)
 
 
 def _own(replica: Replica, beside: LakeTable, declared: pl.Schema) -> Replica:
@@ -245,7 +246,9 @@ def _exchange(replica: Replica, beside: Beside, log: Log, origin: str) -> Rebuil
     counted = _Counted(_frames(beside.replica.changelog.read(new), new))
     replica.probe("before_rebuild:changelog")
     info = {REBUILT: origin}
-    made = replica.changelog.replace(handle, counted, new.logical, new.offsets, info, new.positions)
+    made = replica.changelog.replace(
+        handle, counted, new.logical, new.offsets, info, new.positions, beside.begun
+    )
     replica.probe("after_rebuild:changelog")
     kept = beside.kept + repaired
     return Rebuilt(
@@ -256,7 +259,7 @@ def _exchange(replica: Replica, beside: Beside, log: Log, origin: str) -> Rebuil
 def _take_repaired(replica: Replica, handle: Handle, beside: Beside) -> int:
     """Take over the rows of letters that were replayed with another value than their record's."""
     letters = read_letters(replica.letters, replica.stream, REPLAYED)
-    wanted = [each for each in letters if each.offset >= beside.begun.get(each.partition, 0)]
+    wanted = [each for each in letters if each.offset >= beside.read_from.get(each.partition, 0)]
     if not wanted:
         return 0
     places = pl.LazyFrame(
@@ -276,7 +279,7 @@ def _take_repaired(replica: Replica, handle: Handle, beside: Beside) -> int:
 def _needless(replica: Replica, beside: Beside) -> Iterator[tuple[str, list[Letter]]]:
     """Letters that need nobody any more: their records are rows now, or lie before the snapshot."""
     letters = read_letters(replica.letters, replica.stream)
-    before = [each for each in letters if each.offset < beside.begun.get(each.partition, 0)]
+    before = [each for each in letters if each.offset < beside.read_from.get(each.partition, 0)]
     if beside.anew:
         yield DISCARDED, before
     after = [each for each in letters if each not in before]

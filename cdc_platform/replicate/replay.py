@@ -163,7 +163,8 @@ def _recompute(replica: Replica, keys: pl.Series, ranges: Ranges) -> None:
 
 
 def _check(replica: Replica, log: Log, ranges: Ranges) -> None:
-    committed = replica.changelog.open(replica.stream).offsets
+    handle = replica.changelog.open(replica.stream)
+    committed, begun = handle.offsets, handle.begun
     available = log.available([replica.stream]).get(replica.stream.topic, {})
     for partition, wanted in ranges.items():
         where = f"topic {replica.stream.topic}, partition {partition}"
@@ -173,6 +174,12 @@ def _check(replica: Replica, log: Log, ranges: Ranges) -> None:
                 f"{committed.get(partition, 0)}",
                 where=where,
                 remedy="replay only what lies before that; the rest is read by the next run",
+            )
+        if wanted.start < (first := begun.get(partition, 0)):
+            raise Terminal(
+                f"the changelog begins at offset {first}: it was made anew there from its source",
+                where=where,
+                remedy=f"replay from {first} on; what was before is no part of it",
             )
         held = available.get(partition, Range(0, 0))
         if wanted.start < held.start or wanted.end > held.end:

@@ -101,7 +101,7 @@ def _kafka_agrees(changelog: Opened, topic: Topic) -> Part:
     held = topic.log.available([topic.stream])[topic.stream.topic]
     if wrong := _impossible(committed, held):
         return failed(wrong)
-    cover = _cover(committed, held, topic.newest)
+    cover = _cover(changelog.handle.begun, committed, held, topic.newest)
     if not cover and any(committed.values()) and topic.newest:
         return unknown(
             Cause.FORGOTTEN,
@@ -129,10 +129,11 @@ def _impossible(committed: Offsets, held: Ranges) -> str:
     return ""
 
 
-def _cover(committed: Offsets, held: Ranges, newest: int) -> dict[int, Range]:
-    """The offsets to read again."""
+def _cover(begun: Offsets, committed: Offsets, held: Ranges, newest: int) -> dict[int, Range]:
+    """The offsets to read again. ``begun``: the first that count."""
     ends = {p: committed.get(p, 0) for p in held}
-    cover = {p: Range(max(r.start, ends[p] - newest), ends[p]) for p, r in sorted(held.items())}
+    first = {p: max(r.start, begun.get(p, 0)) for p, r in sorted(held.items())}
+    cover = {p: Range(max(start, ends[p] - newest), ends[p]) for p, start in first.items()}
     return {p: r for p, r in cover.items() if r}
 
 

@@ -538,6 +538,19 @@ class LakeTableContract(ABC):
             loser.replace(late, [], late.logical, {}, {})
         assert keys(tables()) == ["a", "b"]
 
+    def test_a_table_that_was_made_anew_tells_its_first_offsets_until_it_is_again(
+        self, tables: Tables
+    ) -> None:
+        table = tables()
+        assert table.open(STREAM).begun == {}
+        new = frame([row(0, 12, "a")])
+        made = table.replace(table.open(STREAM), [new], new.schema, {0: 13}, {}, begun={0: 12, 2: 7})
+        made = table.append(made, fitted(made, [row(0, 13, "b")]), {0: Range(13, 14)}, {})
+        for each in (made, tables().open(STREAM), tables().adopt(STREAM)):
+            assert (each.begun, each.offsets, each.partitions) == ({0: 12, 2: 7}, {0: 14}, 3)
+        table.replace(tables().open(STREAM), [new], new.schema, {0: 13}, {})
+        assert tables().open(STREAM).begun == {}
+
     def info_of_the_exchange(self, table: LakeTable) -> Mapping[str, str]:
         """What the newest exchange carried."""
         return self.info(table)

@@ -51,8 +51,9 @@ class Through:
         offsets: Offsets,
         info: Mapping[str, str],
         positions: Positions = NOWHERE,
+        begun: Offsets = NOWHERE,
     ) -> Handle:
-        return self._table.replace(self._base(handle), rows, columns, offsets, info, positions)
+        return self._table.replace(self._base(handle), rows, columns, offsets, info, positions, begun)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
         return self._table.row_bytes(handle, ranges)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from cdc_platform.core.columns import DISCARDED, KEY, OFFSET, OPEN, PARTITION, REPLAYED, RESENT
-from cdc_platform.core.errors import LogTruncated, OffsetsLost, SourceReplaced, StreamReplaced
+from cdc_platform.core.errors import LogTruncated, OffsetsLost, SourceReplaced, StreamReplaced, Terminal
 from cdc_platform.core.history import REBUILT
 from cdc_platform.core.model import Kind, Policy
 from cdc_platform.core.offsets import Range
@@ -22,7 +22,7 @@ from cdc_platform.replicate.rebuild import (
     go_on,
     rebuild_current,
 )
-from cdc_platform.replicate.replay import replay_letters
+from cdc_platform.replicate.replay import replay, replay_letters
 from tests.replicate.events import created, deleted, event, updated
 from tests.replicate.memory_log import MemoryLog
 from tests.replicate.shop import keys, replica, rows
@@ -212,6 +212,21 @@ def test_a_new_snapshot_brings_new_types_and_leaves_out_what_the_source_has_no_m
     log.write(TOPIC, 0, updated(1, v="uno"))
     replicate(table, log)
     assert sorted(rows(table.current, table.stream)["v"]) == ["three", "uno"]
+
+
+def test_what_was_before_a_new_snapshot_is_no_part_of_the_table_any_more(log: MemoryLog) -> None:
+    log.write(TOPIC, 0, created(1, v=1), created(2, v=2))
+    table = orders(log)
+    replicate(table, log)
+    since = log.ends([table.stream])[TOPIC]
+    log.write(TOPIC, 0, event(1, "r", {"_id": 1, "v": 1}))
+    put_in_place(table, from_source(table, beside(), since), log)
+    with pytest.raises(Terminal, match="the changelog begins at offset 2"):
+        replay(table, log, {0: Range(1, 3)})
+    [changelog, _] = put_in_place(table, from_kafka(table, beside(), log), log)
+    assert (changelog.rows, values(table)) == (1, [("1", 1)]), "the second one was deleted, unseen"
+    handle = table.changelog.open(table.stream)
+    assert {p: n for p, n in handle.begun.items() if n} == {0: 2}
 
 
 def test_a_table_that_goes_on_while_its_new_changelog_is_made_loses_nothing(log: MemoryLog) -> None:

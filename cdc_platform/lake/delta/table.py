@@ -43,7 +43,7 @@ from cdc_platform.lake.delta.files import Files, files_of, schema_of
 from cdc_platform.lake.delta.history import commits_of
 from cdc_platform.lake.delta.marks import logical
 from cdc_platform.lake.delta.opening import CONFIGURATION, found_or_made, loaded, unavailable
-from cdc_platform.lake.delta.owner import description, filled_by
+from cdc_platform.lake.delta.owner import begun_at, description, filled_by
 from cdc_platform.lake.delta.replacing import (
     APPEND_ONLY,
     HOOKS,
@@ -187,6 +187,7 @@ class DeltaLakeTable:
         offsets: Offsets,
         info: Mapping[str, str],
         positions: Positions = NOWHERE,
+        begun: Offsets = NOWHERE,
     ) -> Handle:
         table, stream = self._at(handle)
         before, now = Standing(handle.offsets, handle.positions), Standing(offsets, positions)
@@ -200,10 +201,12 @@ class DeltaLakeTable:
                     set_append_only(table, _commit(stream, before, {}), only=False)
                 commit = _commit(stream, now, rebuilding(info), before.given_up(stream, now))
                 exchange(table, files, schema, commit)
-        if (owner := filled_by(table.metadata().description)) is None or owner.identity != stream.identity:
+        filled = filled_by(told := table.metadata().description)
+        same = filled if filled is not None and filled.identity == stream.identity else stream
+        if told != (owner := description(same, begun)):
             # Last: a table of this stream, with the rows of before, would be filled from its beginning.
             with self._committing("whose table it is"):
-                set_description(table, description(stream), _commit(stream, now, {}))
+                set_description(table, owner, _commit(stream, now, {}))
         if self._only_appended:
             with suppress(DeltaError, OSError):  # the rows are exchanged; the next append puts it back
                 set_append_only(table, _commit(stream, now, {}), only=True)
@@ -235,6 +238,7 @@ class DeltaLakeTable:
             at.positions,
             _Opened(self._place, table, stream),
             stream.identity,
+            begun_at(table.metadata().description),
         )
 
     def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:

@@ -20,6 +20,7 @@ from cdc_platform.core.errors import MovedBack, StreamReplaced, Terminal
 from cdc_platform.core.offsets import RANGES, Stream, parse
 
 RETRIES: Final = "commit.retry.num-retries"
+BEGUN: Final = "cdc.begun"
 STREAM: Final = "cdc.stream"
 PARTITIONS: Final = "cdc.partitions"
 OFFSETS: Final = "cdc.offsets"

@@ -43,6 +43,7 @@ from cdc_platform.lake.iceberg.marks import documented, logical
 from cdc_platform.lake.iceberg.opening import found_or_made
 from cdc_platform.lake.iceberg.past import REMEMBERED, forgetting, without_past
 from cdc_platform.lake.iceberg.properties import (
+    BEGUN,
     OFFSETS,
     PARTITIONS,
     POSITIONS,
@@ -101,7 +102,9 @@ class IcebergLakeTable:
     def adopt(self, stream: Stream) -> Handle:
         handle = self._handle(self._found(stream), stream)
         if not is_filled_from(self._opened(handle).table, stream):
-            return dataclasses.replace(handle, offsets={}, positions={}, partitions=stream.partitions)
+            return dataclasses.replace(
+                handle, offsets={}, positions={}, begun={}, partitions=stream.partitions
+            )
         return handle
 
     def _found(self, stream: Stream) -> Table:
@@ -143,6 +146,7 @@ class IcebergLakeTable:
         offsets: Offsets,
         info: Mapping[str, str],
         positions: Positions = NOWHERE,
+        begun: Offsets = NOWHERE,
     ) -> Handle:
         opened = self._opened(handle)
         now = {OFFSETS: text(offsets), POSITIONS: text(positions)}
@@ -156,7 +160,7 @@ class IcebergLakeTable:
                     snapshot.delete_data_file(task.file)
                 for file in made:
                     snapshot.append_data_file(file)
-            transaction.set_properties({**now, **owner})
+            transaction.set_properties({**now, **owner, BEGUN: text(begun)})
         return self._handle(opened.table, opened.stream)
 
     def row_bytes(self, handle: Handle, ranges: Ranges) -> int:
@@ -202,6 +206,7 @@ class IcebergLakeTable:
             numbers(table, POSITIONS),
             _Opened(table, moving, stream, moving.metadata),
             stream.identity,
+            numbers(table, BEGUN),
         )
 
     def _opened(self, handle: Handle) -> _Opened:
