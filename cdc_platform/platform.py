@@ -86,6 +86,11 @@ def state_beside(settings: Settings) -> Path:
     return root if isinstance(root, Path) else settings.state_dir.absolute()
 
 
+def log_of(settings: Settings) -> KafkaLog:
+    """Kafka, as the settings say."""
+    return KafkaLog(settings.kafka_bootstrap, timeout=settings.kafka_seconds)
+
+
 def table_name(source: Source, collection: str, contents: Contents) -> TableName:
     """``<collection>`` for the current state; for the others with what they hold after it."""
     return source.name, f"{collection}{_SUFFIXES[contents]}"
@@ -178,7 +183,7 @@ def replicas(
 def table_replicas(settings: Settings, source: Source, collection: str) -> tuple[list[Replica], KafkaLog]:
     """One table in its formats, and the log it is filled from; raises Terminal if its topic does not
     exist."""
-    log = KafkaLog(settings.kafka_bootstrap, timeout=10)
+    log = log_of(settings)
     return replicas(settings, source, log, {collection: frozenset(Kind)}), log
 
 
@@ -243,7 +248,7 @@ def deploy_source(settings: Settings, source: Source, deadline: float = 60.0) ->
     The topics exist before the connector does, so that every table has a place in Kafka from the first
     moment, with the declared number of partitions. Collections that the source's globs take are found first.
     """
-    log = KafkaLog(settings.kafka_bootstrap)
+    log = log_of(settings)
     found = discover(settings, source, log)
     for error in found.refused.values():
         raise error

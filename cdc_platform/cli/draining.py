@@ -24,14 +24,10 @@ from cdc_platform.core.errors import CdcError
 from cdc_platform.core.model import Kind, Receipt, Target
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.logs import Journal
-from cdc_platform.platform import holds, replicas
+from cdc_platform.platform import holds, log_of, replicas
 from cdc_platform.replicate import Drain, Failure, Until
 from cdc_platform.replicate.fence import fence_if_free
-
-KAFKA_SECONDS: Final = 10.0
-"""Seconds for Kafka to answer a question."""
 
 LOOK_EVERY: Final = 0.25
 """Seconds between two looks at whether a signal came; also how often the summary moves."""
@@ -72,7 +68,7 @@ def drain_source(
     ``journal``: is told of every commit and failure, in place of a person. Raises Transient if Kafka does
     not answer, Terminal if the source was never deployed.
     """
-    log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
+    log = log_of(settings)
     wanted = replicas(settings, source, log, dict.fromkeys(collections, frozenset(Kind)))
     _remark_other_run(settings, source, journal.remarked if journal else out.say)
     progress = Progress(source.name, until, time.monotonic())

@@ -85,7 +85,7 @@ def take_inventory(settings: Settings, sources: Sequence[Source]) -> Inventory:
 
 def _ask_kafka(settings: Settings, sources: Sequence[Source]) -> tuple[KafkaState, _Topics]:
     wanted = [source.topic(name) for source in sources for name in source.collections]
-    log = KafkaLog(settings.kafka_bootstrap, timeout=PATIENCE)
+    log = KafkaLog(settings.kafka_bootstrap, timeout=min(PATIENCE, settings.kafka_seconds))
     try:
         streams = log.streams(wanted)
         topics = _Topics(streams, log.ends(list(streams.values())))

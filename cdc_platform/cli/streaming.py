@@ -13,6 +13,7 @@ from cdc_platform.connect.status import Progress
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
+from cdc_platform.platform import log_of
 
 TELL_EVERY: Final = 2.0
 """Seconds between two lines about a snapshot that goes on."""
@@ -31,7 +32,7 @@ def await_streams(
 
     ``timeout``: seconds for all of them. Raises Terminal for a task that failed, Transient at the timeout.
     """
-    log = KafkaLog(settings.kafka_bootstrap)
+    log = log_of(settings)
     began = time.monotonic()
     seconds = {}
     for source in sources:

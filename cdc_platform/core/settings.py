@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     record_seconds: float = Field(
         default=30, ge=0, description="Seconds between two records of a table in Dagster."
     )
+    kafka_seconds: float = Field(default=10, gt=0, description="Seconds that Kafka has to answer a question.")
     proof_seconds: float = Field(
         default=90, gt=0, description="Seconds a proof waits for the lake to reach the source."
     )

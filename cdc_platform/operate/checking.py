@@ -33,7 +33,7 @@ from cdc_platform.operate.both_formats import parity
 from cdc_platform.operate.capturing import connector_of
 from cdc_platform.operate.catching_up import catch_up
 from cdc_platform.operate.retelling import topic_of
-from cdc_platform.platform import holds, notes, place, replica, subject, utc_now
+from cdc_platform.platform import holds, log_of, notes, place, replica, subject, utc_now
 from cdc_platform.prove import prove_alike
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Hold
@@ -60,8 +60,6 @@ WORKERS: Final = 4
 HELD_SECONDS: Final = 5.0
 """A proof waits no longer than this for a table that an operator holds back."""
 
-KAFKA_SECONDS: Final = 10.0
-
 Wanted = Mapping[Target, frozenset[Check]]
 """Tables in a format, and which checks of them."""
 
@@ -81,7 +79,7 @@ def verify(
 
     Interrupted, it waits for the reads and commits that are under way, and for nothing else.
     """
-    log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
+    log = log_of(settings)
     tables = dict.fromkeys(target.table for target in wanted)
     try:
         streams = log.streams([source.topic(name) for name in tables])

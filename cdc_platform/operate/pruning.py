@@ -20,7 +20,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.decode.avro import schema_ids
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.kafka.registry import SchemaRegistry
-from cdc_platform.platform import letters_table
+from cdc_platform.platform import letters_table, log_of
 from cdc_platform.replicate.letters import read_letters
 
 SILENCE = 60
@@ -43,7 +43,7 @@ def old_versions(
 ) -> list[Old]:
     """Of all topics of the source. ``told``: hears which topic is read. Raises Transient if a service does
     not answer."""
-    registry, log = SchemaRegistry(settings.registry_url), KafkaLog(settings.kafka_bootstrap)
+    registry, log = SchemaRegistry(settings.registry_url), log_of(settings)
     streams = log.streams([source.topic(name) for name in source.captured])
     found = []
     for name in source.captured:

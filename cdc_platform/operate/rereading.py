@@ -31,6 +31,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.decode.notification import Notification, notification_of
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.kafka.registry import SchemaRegistry
+from cdc_platform.platform import log_of
 from cdc_platform.verify.patience import POLL, Patience
 
 _SCANNED: Final = "TABLE_SCAN_COMPLETED"
@@ -56,7 +57,7 @@ def reread(
     """
     require_connector(settings, source)
     wanted = asks(source, names, keys)
-    log = KafkaLog(settings.kafka_bootstrap, timeout=10)
+    log = log_of(settings)
     log.create({notifications_topic(source): 1})
     registry = SchemaRegistry(settings.registry_url) if settings.registry_url else None
     for ask in wanted:

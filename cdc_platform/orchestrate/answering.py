@@ -12,13 +12,11 @@ from cdc_platform.core.errors import Transient
 from cdc_platform.core.masking import masked
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source
-from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.operate.checking import Wanted, verify
 from cdc_platform.orchestrate.dependency import dependency
+from cdc_platform.platform import log_of
 from cdc_platform.verify.finding import PROOF, Check, Finding, said
 from cdc_platform.verify.verdict import Cause, Result, Verdict
-
-KAFKA_SECONDS = 10.0
 
 
 def answered(
@@ -39,7 +37,7 @@ def answered(
 
 
 def _kafka(settings: Settings, source: Source) -> Transient | None:
-    log = KafkaLog(settings.kafka_bootstrap, timeout=KAFKA_SECONDS)
+    log = log_of(settings)
     try:
         dependency(settings, "Kafka", settings.kafka_bootstrap).call(
             lambda: log.streams([source.topic(MARKERS)])

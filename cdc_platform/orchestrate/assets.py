@@ -25,7 +25,7 @@ from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, target
 from cdc_platform.orchestrate.record import Recorder
 from cdc_platform.orchestrate.specs import lake_specs
 from cdc_platform.orchestrate.tables import Tables
-from cdc_platform.platform import holds, replica, utc_now
+from cdc_platform.platform import holds, log_of, replica, utc_now
 from cdc_platform.replicate import Drain, Failure, Replica, Until
 from cdc_platform.replicate.fence import fence
 
@@ -82,7 +82,7 @@ def _drain(
     relieved: Callable[[], bool] = lambda: False,
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Drain until it is over, a successor waits, or the run is terminated; then tell what the tables hold."""
-    log = KafkaLog(settings.kafka_bootstrap)
+    log = log_of(settings)
     recorder = Recorder(context, source, settings, staying=not until.caught_up)
     journal = Journal(source.name, run_id=context.run.run_id)
     journal.began(tables=sorted(map(str, wanted)))

@@ -11,10 +11,9 @@ from cdc_platform.core.model import Kind, Target
 from cdc_platform.core.offsets import Range
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
-from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.orchestrate.keys import SOURCE_TAG, target_keys
 from cdc_platform.orchestrate.tables import known
-from cdc_platform.platform import replicas
+from cdc_platform.platform import log_of, replicas
 from cdc_platform.replicate.replay import Replayed, replay
 
 
@@ -40,7 +39,7 @@ def replay_job(source: Source, settings: Settings) -> dg.JobDefinition:
     )
     def replay_range(context: dg.OpExecutionContext, config: ReplayConfig) -> None:
         [name] = known(source, [config.table])
-        log = KafkaLog(settings.kafka_bootstrap)
+        log = log_of(settings)
         found = replicas(settings, source, log, {name: frozenset(Kind)})
         stream = found[0].stream
         if config.partition >= stream.partitions:

@@ -30,14 +30,14 @@ from cdc_platform.orchestrate.reloading import reload
 from cdc_platform.orchestrate.running import working
 from cdc_platform.orchestrate.turn import Situation, turn, worth_looking
 from cdc_platform.orchestrate.watching import Look, Watch
-from cdc_platform.platform import holds, lake_table
+from cdc_platform.platform import holds, lake_table, log_of
 
 OBSERVE_EVERY = 30.0
 """Seconds between two observations of a topic's lag."""
 
 
 def keep_draining(source: Source, settings: Settings) -> dg.SensorDefinition:
-    log = _once(lambda: KafkaLog(settings.kafka_bootstrap, timeout=10))
+    log = _once(lambda: log_of(settings))
     kafka = dependency(settings, "Kafka", settings.kafka_bootstrap)
     watch = Watch(settings, source)
     lakes = Lakes(settings)

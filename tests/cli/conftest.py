@@ -33,5 +33,6 @@ def nowhere(tmp_path: Path) -> Nowhere:
         "CDC_CONNECT_URL": f"http://127.0.0.1:{unused_port()}",
         "CDC_LAKE_ROOT": str(tmp_path / "lake"),
         "CDC_STATE_DIR": str(tmp_path / "state"),
+        "CDC_KAFKA_SECONDS": "1",
     }
     return Nowhere(str(sources), env, tmp_path)

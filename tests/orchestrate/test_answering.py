@@ -25,7 +25,9 @@ ALL = dict.fromkeys(SOURCE.targets, frozenset(Check))
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path, lake_root=tmp_path / "lake", kafka_bootstrap="127.0.0.1:1")
+    return Settings(
+        state_dir=tmp_path, lake_root=tmp_path / "lake", kafka_bootstrap="127.0.0.1:1", kafka_seconds=1
+    )
 
 
 def known_down(settings: Settings, name: str, address: str) -> None:

@@ -26,6 +26,7 @@ IN_ONE_FORMAT = checks_of([Format.DELTA])
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         kafka_bootstrap=f"127.0.0.1:{unused_port()}",
+        kafka_seconds=1,
         connect_url=f"http://127.0.0.1:{unused_port()}",
         lake_root=tmp_path / "lake",
         state_dir=tmp_path,

@@ -27,7 +27,10 @@ LATER = THROUGH + timedelta(seconds=90)
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        kafka_bootstrap=f"127.0.0.1:{unused_port()}", lake_root=tmp_path / "lake", state_dir=tmp_path
+        kafka_bootstrap=f"127.0.0.1:{unused_port()}",
+        kafka_seconds=1,
+        lake_root=tmp_path / "lake",
+        state_dir=tmp_path,
     )
 
 
@@ -85,7 +88,7 @@ def test_the_inventory_shows_up_to_when_each_current_table_is_proven(
     declare(tmp_path / "sources", "shop", collections=["orders"])
     env = {
         f"CDC_{name.upper()}": str(getattr(settings, name))
-        for name in ("kafka_bootstrap", "lake_root", "state_dir")
+        for name in ("kafka_bootstrap", "kafka_seconds", "lake_root", "state_dir")
     }
     words = ("--sources", str(tmp_path / "sources"), "tables")
     found = document(cdc(*words, "--json", env=env))["tables"]

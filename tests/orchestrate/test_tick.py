@@ -18,7 +18,9 @@ SOURCE = Source(name="shop", uri="mongodb://127.0.0.1:1/", database="shop", coll
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path, lake_root=tmp_path / "lake", kafka_bootstrap="127.0.0.1:1")
+    return Settings(
+        state_dir=tmp_path, lake_root=tmp_path / "lake", kafka_bootstrap="127.0.0.1:1", kafka_seconds=1
+    )
 
 
 def known_down(settings: Settings, name: str, address: str) -> None:
