@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final, TypeVar
 
 import httpx
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cdc_platform.connect.status import ConnectorStatus, Progress, State, TaskStatus
 from cdc_platform.core.errors import Terminal
@@ -31,7 +31,10 @@ class _Status(BaseModel):
 
 
 class _Offset(BaseModel):
-    """Debezium's. Within the initial snapshot ``initsync`` of MongoDB, ``snapshot`` of the others."""
+    """Debezium's. Within the initial snapshot ``initsync`` of MongoDB, ``snapshot`` of the others. An empty
+    one is no position."""
+
+    model_config = ConfigDict(extra="allow")
 
     initsync: bool = False
     snapshot: str | bool = False
@@ -110,7 +113,7 @@ def status(answer: httpx.Response) -> ConnectorStatus | None:
 
 def progress(answer: httpx.Response) -> Progress:
     """Of ``GET /connectors/{name}/offsets``."""
-    positions = _read(_POSITIONS, answer).offsets
+    positions = [each for each in _read(_POSITIONS, answer).offsets if each.offset.model_fields_set]
     if not positions:
         return Progress.NOTHING
     return (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
-from cdc_platform.connect.config import Services, connector_config
+from cdc_platform.connect.config import Services, connector_config, notifying
 from cdc_platform.connect.config.tables import newly_included
 from cdc_platform.connect.prepare import prepare
 from cdc_platform.connect.prepare.defaults import require_nulls_kept
@@ -77,12 +77,39 @@ def _read_new(source: Source, names: Sequence[str], signal_id: str) -> None:
         )
 
 
+def keep_silent(source: Source, client: ConnectClient) -> None:
+    """A connector that is about to make an initial snapshot must not tell of it: see ``config.notifying``."""
+    config, telling = client.config(source.connector), notifying(source)
+    if telling.keys() & config.keys():
+        client.apply(source.connector, {name: value for name, value in config.items() if name not in telling})
+
+
+def let_tell(source: Source, client: ConnectClient) -> None:
+    """Have a connector that streams tell how far its incremental snapshots have come, from now on.
+
+    It is restarted for that once, which loses nothing. Raises Transient while it makes its initial snapshot.
+    """
+    config, telling = client.config(source.connector), notifying(source)
+    if telling.items() <= config.items():
+        return
+    if client.progress(source.connector) is not Progress.STREAM:
+        raise Transient(
+            "the connector has not come to streaming yet: its initial snapshot reads all rows",
+            where=f"connector {source.connector}",
+            remedy="wait until it streams (cdc connector apply --wait)",
+        )
+    before = client.status(source.connector)
+    client.apply(source.connector, {**config, **telling})
+    client.verify(source.connector, before)
+
+
 def snapshot(source: Source, client: ConnectClient, deadline: float = 60.0) -> ConnectorStatus:
     """Read everything there is again, then stream. Returns once the connector's tasks run.
 
     The topics go on: rows that are read again follow those that were streamed. PostgreSQL gets a new slot,
     whose beginning is the very moment that is read. ``deadline``: seconds for each step.
     """
+    keep_silent(source, client)
     client.forget(source.connector, deadline)
     if source.engine is Engine.POSTGRESQL:
         drop_slot(source, deadline=deadline)

@@ -30,7 +30,7 @@ from cdc_platform.core.source import SIGNALS, Source
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _KIND: Final = "execute-snapshot"
-_HEARD: Final = ("signal.data.collection", "notification.enabled.channels", "notification.sink.topic.name")
+_HEARD: Final = ("signal.data.collection",)
 """Settings of a connector that hears of signals and tells what became of them."""
 
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import notifications_topic
+from cdc_platform.connect.deploy import let_tell
 from cdc_platform.connect.signals import Ask, asks, require_heard, tell
 from cdc_platform.connect.status import State
 from cdc_platform.core.errors import Terminal, Transient
@@ -55,10 +56,10 @@ def reread(
     each table's ends of its topic: all rows that were read lie below them. Raises Terminal for what a person
     has to change, Transient if it does not end in time; what was asked for goes on then.
     """
-    require_connector(settings, source)
     wanted = asks(source, names, keys)
     log = log_of(settings)
     log.create({notifications_topic(source): 1})
+    require_connector(settings, source)
     registry = SchemaRegistry(settings.registry_url) if settings.registry_url else None
     for ask in wanted:
         if not _read(source, ask, new_id(), log, registry, patience):
@@ -77,12 +78,13 @@ def require_connector(settings: Settings, source: Source) -> None:
         status = client.status(source.connector)
         status.require_not_failed(where=settings.connect_url)
         require_heard(source, client.config(source.connector))
-    if not status.is_all(State.RUNNING):
-        raise Transient(
-            f"the connector does not run: {status}",
-            where=f"connector {source.connector}, {settings.connect_url}",
-            remedy=f"let it go on: cdc connector resume {source.name}",
-        )
+        if not status.is_all(State.RUNNING):
+            raise Transient(
+                f"the connector does not run: {status}",
+                where=f"connector {source.connector}, {settings.connect_url}",
+                remedy=f"let it go on: cdc connector resume {source.name}",
+            )
+        let_tell(source, client)
 
 
 def _read(

@@ -163,6 +163,7 @@ def test_an_unknown_or_removed_connector_is_said_to_be_unknown(
     ("offsets", "progress"),
     [
         (b"[]", Progress.NOTHING),
+        (b'[{"partition":{},"offset":{}}]', Progress.NOTHING),
         (b'[{"partition":{"server_id":"s"},"offset":{"sec":-1,"initsync":true}}]', Progress.SNAPSHOT),
         (b'[{"partition":{"server_id":"s"},"offset":{"sec":-1}}]', Progress.STREAM),
     ],

@@ -6,7 +6,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from cdc_platform.connect.config import connector_config
+from cdc_platform.connect.config import connector_config, notifying
 from cdc_platform.core.source import MARKERS, SIGNALS, Capture, Source
 
 
@@ -60,11 +60,13 @@ def test_images_are_captured_unless_the_source_does_without():
     assert looked_up["capture.mode.full.update.type"] == "lookup"
 
 
-def test_it_hears_of_signals_and_tells_of_them_in_a_topic_of_one_partition():
+def test_it_hears_of_signals_and_tells_of_them_in_a_topic_of_one_partition_but_not_from_its_beginning():
     config = connector_config(source())
     assert config["signal.data.collection"] == f"store.{SIGNALS}"
-    assert config["notification.enabled.channels"] == "sink"
-    topic = config["notification.sink.topic.name"]
+    assert not [name for name in config if name.startswith("notification")]
+    telling = notifying(source())
+    assert telling["notification.enabled.channels"] == "sink"
+    topic = telling["notification.sink.topic.name"]
     assert topic == "shop.notifications"
     assert re.escape(topic) in config["topic.creation.service.include"].split(",")
 

@@ -17,7 +17,10 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from deltalake import DeltaTable, write_deltalake
 
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.config import notifying
+from cdc_platform.connect.deploy import snapshot
 from cdc_platform.connect.signals import read_again
+from cdc_platform.connect.status import Progress
 from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, READ
 from cdc_platform.core.errors import Terminal, Transient
 from cdc_platform.core.model import Format, Kind
@@ -31,7 +34,7 @@ from cdc_platform.orchestrate.repairing import repair_job
 from cdc_platform.platform import lake_table, table_name
 from cdc_platform.verify.patience import Patience
 from cdc_platform.verify.verdict import Verdict
-from tests.stack.conftest import Mongo
+from tests.stack.conftest import Mongo, eventually
 from tests.stack.databases import Database, database
 from tests.stack.lake import Lake
 from tests.stack.sql_lake import captured, sql_lake
@@ -202,13 +205,25 @@ def test_a_connector_that_rests_or_knows_no_signals_is_told(there: Captured, con
         reread(lake.settings, lake.source, [there.orders], patience=patience())
     settings = connect.config(name)
     connect.resume(name)
-    connect.apply(name, {key: value for key, value in settings.items() if "notification" not in key})
+    connect.apply(name, {key: value for key, value in settings.items() if "signal" not in key})
     try:
         with pytest.raises(Terminal, match="deployed before") as refusal:
             reread(lake.settings, lake.source, [there.orders], patience=patience())
         assert f"cdc connector apply {lake.source.name}" in refusal.value.remedy
     finally:
         lake.deploy()
+    assert there.again(there.orders, keys=[there.key(5)]) == [there.key(5)]
+
+
+def test_a_connector_that_tells_of_its_readings_is_silent_again_before_a_new_initial_snapshot(
+    there: Captured, connect: ConnectClient
+) -> None:
+    source = there.lake.source
+    there.again(there.orders, keys=[there.key(5)])
+    assert notifying(source).items() <= connect.config(source.connector).items()
+    snapshot(source, connect)
+    assert not notifying(source).keys() & connect.config(source.connector).keys()
+    eventually(lambda: connect.progress(source.connector) is Progress.STREAM)
     assert there.again(there.orders, keys=[there.key(5)]) == [there.key(5)]
 
 

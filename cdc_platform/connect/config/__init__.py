@@ -14,12 +14,18 @@ from __future__ import annotations
 from typing import assert_never
 
 from cdc_platform.connect.config import binlog, mongodb, postgresql
-from cdc_platform.connect.config.delivery import delivery, notifications_topic, service_topics, topics
+from cdc_platform.connect.config.delivery import (
+    delivery,
+    notifications_topic,
+    notifying,
+    service_topics,
+    topics,
+)
 from cdc_platform.connect.config.wire import Services, converters
 from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source
 
-__all__ = ["Services", "connector_config", "notifications_topic", "service_topics"]
+__all__ = ["Services", "connector_config", "notifications_topic", "notifying", "service_topics"]
 
 
 def connector_config(source: Source, services: Services | None = None) -> dict[str, str]:
