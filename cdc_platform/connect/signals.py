@@ -30,8 +30,8 @@ from cdc_platform.core.source import SIGNALS, Source
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _KIND: Final = "execute-snapshot"
-_HEARD: Final = ("signal.data.collection",)
-"""Settings of a connector that hears of signals and tells what became of them."""
+_HEARD: Final = "signal.data.collection"
+"""The setting of a connector that hears of signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,8 @@ def readable(source: Source, name: str) -> bool:
 
 
 def require_heard(source: Source, config: Mapping[str, str]) -> None:
-    """Raise Terminal if a connector with these settings does not hear of signals or tells nothing of them."""
-    wanted = connector_config(source)
-    if any(config.get(name) != wanted[name] for name in _HEARD):
+    """Raise Terminal if a connector with these settings does not hear of signals."""
+    if config.get(_HEARD) != connector_config(source)[_HEARD]:
         raise Terminal(
             "the connector was deployed before it could be told to read rows again",
             where=f"connector {source.connector}",

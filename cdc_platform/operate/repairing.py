@@ -27,7 +27,7 @@ import polars as pl
 from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Terminal
 from cdc_platform.core.model import Format
-from cdc_platform.core.offsets import Offsets, Range
+from cdc_platform.core.offsets import Offsets, next_ranges
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.kafka.log import KafkaLog
@@ -134,7 +134,8 @@ class _Work:
         wanted = list(dict.fromkeys(keys)) or sorted(wrong)
         more = len(wanted) > MOST_KEYS or (not keys and any(each.buckets_unlisted for each in found))
         wanted = wanted[:MOST_KEYS]
-        places = {key: place for each in found for key, place in each.places.items() if key in set(wanted)}
+        chosen = set(wanted)
+        places = {key: place for each in found for key, place in each.places.items() if key in chosen}
         extra = {key for key in wanted if wrong.get(key) is Kind.EXTRA}
         asked = [key for key in wanted if key not in extra]
         told(f"reading {len(asked)} rows again, deleting {len(places)}")
@@ -156,10 +157,11 @@ class _Work:
 
     def _came(self, replica: Replica, since: Offsets, keys: Sequence[str]) -> set[str]:
         handle = replica.changelog.open(replica.stream)
-        ranges = {
-            p: Range(since.get(p, 0), end) for p, end in handle.offsets.items() if end > since.get(p, 0)
-        }
-        rows = replica.changelog.read(handle, ranges).select(KEY).filter(pl.col(KEY).is_in(list(keys)))
+        rows = (
+            replica.changelog.read(handle, next_ranges(since, handle.offsets))
+            .select(KEY)
+            .filter(pl.col(KEY).is_in(list(keys)))
+        )
         return set(rows.unique().collect()[KEY])
 
     def _delete(self, orphans: Orphans) -> None:

@@ -60,6 +60,8 @@ def reread(
     log = log_of(settings)
     log.create({notifications_topic(source): 1})
     require_connector(settings, source)
+    with ConnectClient(settings.connect_url, attempts=3) as client:
+        let_tell(source, client)
     registry = SchemaRegistry(settings.registry_url) if settings.registry_url else None
     for ask in wanted:
         if not _read(source, ask, new_id(), log, registry, patience):
@@ -78,13 +80,12 @@ def require_connector(settings: Settings, source: Source) -> None:
         status = client.status(source.connector)
         status.require_not_failed(where=settings.connect_url)
         require_heard(source, client.config(source.connector))
-        if not status.is_all(State.RUNNING):
-            raise Transient(
-                f"the connector does not run: {status}",
-                where=f"connector {source.connector}, {settings.connect_url}",
-                remedy=f"let it go on: cdc connector resume {source.name}",
-            )
-        let_tell(source, client)
+    if not status.is_all(State.RUNNING):
+        raise Transient(
+            f"the connector does not run: {status}",
+            where=f"connector {source.connector}, {settings.connect_url}",
+            remedy=f"let it go on: cdc connector resume {source.name}",
+        )
 
 
 def _read(

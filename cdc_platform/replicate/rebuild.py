@@ -136,6 +136,10 @@ class Beside:
     anew: bool = False
     kept: int = 0
 
+    def has_read(self, letter: Letter) -> bool:
+        """Whether the letter's record is among those that are read again."""
+        return letter.offset >= self.read_from.get(letter.partition, 0)
+
     @property
     def note(self) -> str:
         """What is written down of letters that nobody needs any more."""
@@ -259,7 +263,7 @@ def _exchange(replica: Replica, beside: Beside, log: Log, origin: str) -> Rebuil
 def _take_repaired(replica: Replica, handle: Handle, beside: Beside) -> int:
     """Take over the rows of letters that were replayed with another value than their record's."""
     letters = read_letters(replica.letters, replica.stream, REPLAYED)
-    wanted = [each for each in letters if each.offset >= beside.read_from.get(each.partition, 0)]
+    wanted = [each for each in letters if beside.has_read(each)]
     if not wanted:
         return 0
     places = pl.LazyFrame(
@@ -279,11 +283,9 @@ def _take_repaired(replica: Replica, handle: Handle, beside: Beside) -> int:
 def _needless(replica: Replica, beside: Beside) -> Iterator[tuple[str, list[Letter]]]:
     """Letters that need nobody any more: their records are rows now, or lie before the snapshot."""
     letters = read_letters(replica.letters, replica.stream)
-    before = [each for each in letters if each.offset < beside.read_from.get(each.partition, 0)]
     if beside.anew:
-        yield DISCARDED, before
-    after = [each for each in letters if each not in before]
-    if after:
+        yield DISCARDED, [each for each in letters if not beside.has_read(each)]
+    if after := [each for each in letters if beside.has_read(each)]:
         table = replica.changelog
         rows = table.read(table.open(replica.stream), around(after)).select(_PLACE).collect()
         places = set(rows.rows())

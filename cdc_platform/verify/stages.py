@@ -28,7 +28,7 @@ import polars as pl
 from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, POSITION
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.offsets import Offsets, Range
-from cdc_platform.verify.as_of import NOT_RESENT, TRUNCATION, Opened, below, last, standing, visible
+from cdc_platform.verify.as_of import NOT_RESENT, TRUNCATION, Opened, below, had_happened, last, standing
 from cdc_platform.verify.compare import Ground
 from cdc_platform.verify.finding import said
 from cdc_platform.verify.images import image_digests
@@ -144,7 +144,7 @@ def _as_the_source(lake: _Lake, known: Known | None) -> frozenset[str]:
     """Keys that the changelog leads to as the source has them."""
     if known is None:
         return frozenset()
-    happened = visible(known.at, lake.changelog.kind) | below(known.since)
+    happened = had_happened(known.at, known.since, lake.changelog.kind)
     history = lake.history.lazy().filter(below(lake.current.handle.offsets)).filter(happened)
     folded = dict(digests(_images(lake.changelog, history), known.shape))
     return frozenset(key for key, digest in known.rows.items() if folded.get(key) == digest)
