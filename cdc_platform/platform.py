@@ -38,6 +38,7 @@ from cdc_platform.kafka.registry import SchemaRegistry
 from cdc_platform.lake.delta.lake import DeltaLake
 from cdc_platform.lake.iceberg.catalog import configured, embedded
 from cdc_platform.lake.iceberg.lake import IcebergLake
+from cdc_platform.lake.reserving import Reserving
 from cdc_platform.lake.store import Place, place_of
 from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Holds
@@ -131,9 +132,9 @@ def replica(
     return Replica(
         name=collection,
         stream=stream,
-        changelog=lake_table(settings, source, collection, Kind.CHANGELOG, stored),
-        current=lake_table(settings, source, collection, Kind.CURRENT, stored),
-        letters=letters_table(settings, source, collection, stored),
+        changelog=Reserving(lake_table(settings, source, collection, Kind.CHANGELOG, stored)),
+        current=Reserving(lake_table(settings, source, collection, Kind.CURRENT, stored)),
+        letters=Reserving(letters_table(settings, source, collection, stored)),
         format=stored,
         now=utc_now,
         limits=source.limits,

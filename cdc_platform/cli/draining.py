@@ -6,11 +6,9 @@ is doing. The second signal has its usual effect: what that interrupts, the tabl
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from types import FrameType
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Final, Protocol
 
 from rich.console import Console
@@ -28,6 +26,7 @@ from cdc_platform.logs import Journal
 from cdc_platform.platform import holds, log_of, replicas
 from cdc_platform.replicate import Drain, Failure, Until
 from cdc_platform.replicate.fence import fence_if_free
+from cdc_platform.signals import noted
 
 LOOK_EVERY: Final = 0.25
 """Seconds between two looks at whether a signal came; also how often the summary moves."""
@@ -82,7 +81,7 @@ def drain_source(
     def is_held(table: str) -> bool:
         return held.held(table) is not None
 
-    with _ended_by_signals(progress), Drain(wanted, log, until, held=is_held) as drain:
+    with noted(progress.note), Drain(wanted, log, until, held=is_held) as drain:
         if journal is None:
             _follow(drain, progress, Lines(out.running), out.running)
         else:
@@ -121,25 +120,3 @@ def _remark_other_run(settings: Settings, source: Source, say: Callable[[str], N
         if free:
             return
     say(f"another run drains {source.name}, too; each change is applied once, by either of the two")
-
-
-@contextmanager
-def _ended_by_signals(progress: Progress) -> Iterator[None]:
-    """The first SIGINT or SIGTERM is noted in ``progress``; the second does what it always did."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.getsignal(each) for each in signals}
-
-    def restore() -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    def note(received: int, _frame: FrameType | None) -> None:
-        progress.signal = signal.Signals(received)
-        restore()
-
-    for each in signals:
-        signal.signal(each, note)
-    try:
-        yield
-    finally:
-        restore()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from dataclasses import dataclass, field
+from signal import Signals
 from typing import Final
 
 from rich.table import Table
@@ -58,7 +58,11 @@ class Progress:
     began: float
     tallies: dict[tuple[str, Format, Kind], Tally] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
-    signal: signal.Signals | None = None
+    signal: Signals | None = None
+
+    def note(self, received: Signals) -> None:
+        """It ended the run."""
+        self.signal = received
 
     def add(self, receipt: Receipt) -> None:
         key = (receipt.table, receipt.format, receipt.kind)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.offsets import Offsets, Positions, Ranges, Stream
+from cdc_platform.core.reservation import Reservation
 from cdc_platform.core.sizes import MAX_RECORD_BYTES
 
 RECORD_SCHEMA = pl.Schema(
@@ -144,7 +145,7 @@ class Handle:
     many its topic had when it was made. ``positions``: the highest of the source's positions that a commit
     told of, per partition. ``token``: the adapter's own object. ``stream``: identity of the topic that the
     offsets are of. ``begun``: per partition the first offset that counts, where that is not the topic's
-    first: the table was made anew there.
+    first: the table was made anew there. ``reservation``: what the newest commit asks of other writers.
     """
 
     version: int
@@ -156,6 +157,7 @@ class Handle:
     token: object = field(repr=False, compare=False, default=None)
     stream: str = ""
     begun: Offsets = field(default_factory=dict)
+    reservation: Reservation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Receipt:
 
     ``applied``: rows by operation. ``superseded``: events folded away because a later one of the same key
     was in the same batch. ``dead``: events that became dead letters. ``added``: columns the commit added.
-    ``seconds``: duration of the commit.
+    ``seconds``: duration of the commit. ``more``: there was more to commit than the limits allow at once.
     """
 
     table: str
@@ -180,6 +182,7 @@ class Receipt:
     added: tuple[str, ...] = ()
     dead: int = 0
     format: Format = Format.DELTA
+    more: bool = False
 
     @property
     def target(self) -> Target:

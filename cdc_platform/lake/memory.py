@@ -20,6 +20,7 @@ from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, ends_of
+from cdc_platform.core.reservation import reservation_of
 from cdc_platform.core.schema import compare
 from cdc_platform.lake.selection import within
 
@@ -187,4 +188,5 @@ class MemoryTable:
             version,
             version.stream,
             dict(version.begun),
+            reservation_of(version.info),
         )

@@ -3,8 +3,7 @@
 Invariants
 - Nothing here decides what to read: the tables' own offsets do. A run that is started twice, too late or
   beside another changes no row.
-- The main thread alone talks to Dagster; it may be interrupted at any bytecode, the workers never inside a
-  commit.
+- The main thread alone talks to Dagster. A run that is asked to end does so between commits.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from cdc_platform.core.source import Source
 from cdc_platform.discover import with_found
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.logs import Journal
+from cdc_platform.orchestrate.ending import Ending
 from cdc_platform.orchestrate.failed import remember
 from cdc_platform.orchestrate.keys import ALSO_TAG, MODE_TAG, SOURCE_TAG, target_key
 from cdc_platform.orchestrate.record import Recorder
@@ -28,6 +28,7 @@ from cdc_platform.orchestrate.tables import Tables
 from cdc_platform.platform import holds, log_of, replica, utc_now
 from cdc_platform.replicate import Drain, Failure, Replica, Until
 from cdc_platform.replicate.fence import fence
+from cdc_platform.signals import noted
 
 Wanted = Mapping[Target, frozenset[Kind]]
 """What to fill: tables in a format, and which of their lake tables."""
@@ -87,7 +88,7 @@ def _drain(
     journal = Journal(source.name, run_id=context.run.run_id)
     journal.began(tables=sorted(map(str, wanted)))
     failures: list[Failure] = []
-    interrupted: DagsterExecutionInterruptedError | None = None
+    ending = Ending(context.instance, context.run.run_id)
 
     def fail(failure: Failure) -> None:
         failures.append(failure)
@@ -97,28 +98,22 @@ def _drain(
 
     found = _replicas(source, settings, log, wanted, fail)
     held = holds(settings, source)
-    with Drain(found, log, until, held=lambda name: held.held(name) is not None) as drain:
+    with noted(ending.note), Drain(found, log, until, held=lambda name: held.held(name) is not None) as drain:
         while drain.running:
-            try:
-                outcome = drain.take(timeout=0.25)
-                if isinstance(outcome, Failure):
-                    fail(outcome)
-                elif outcome:
-                    journal.committed(outcome)
-                    recorder.take(outcome)
-                recorder.settle()
-                if relieved():
-                    drain.stop()
-            except DagsterExecutionInterruptedError as error:
-                if interrupted:
-                    raise
-                interrupted = error
+            outcome = drain.take(timeout=0.25)
+            if isinstance(outcome, Failure):
+                fail(outcome)
+            elif outcome:
+                journal.committed(outcome)
+                recorder.take(outcome)
+            recorder.settle()
+            if ending.asked or relieved():
                 drain.stop()
-    journal.ended("interrupted" if interrupted else "failed" if failures else "done")
+    journal.ended("interrupted" if ending.asked else "failed" if failures else "done")
     failed = {failure.target for failure in failures}
     yield from recorder.results({each: kinds for each, kinds in wanted.items() if each not in failed})
-    if interrupted and _is_canceling(context):
-        raise interrupted
+    if ending.asked and ending.terminated:
+        raise DagsterExecutionInterruptedError
     if failures:
         raise dg.Failure(
             "\n".join(f"{failed.target} {failed.kind}: {failed.error}" for failed in failures),
@@ -172,9 +167,3 @@ def _without_held(
                 f"skipped; to let it go on, run the job resume_{source.name}"
             )
     return {target: kinds for target, kinds in wanted.items() if target.table not in held}
-
-
-def _is_canceling(context: dg.AssetExecutionContext) -> bool:
-    """True if a person terminated the run; a bare SIGTERM to the process ends the run as a success."""
-    run = context.instance.get_run_by_id(context.run.run_id)
-    return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)

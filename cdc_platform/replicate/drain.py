@@ -251,10 +251,11 @@ class Drain:
             self._fail(lane, Kind.CURRENT, _named(error))
 
     def _merge_to_changelog(self, lane: Lane) -> None:
-        while receipt := merge_changes(lane.replica):
+        """Up to where the changelog stands by then: what comes meanwhile is merged after the pause."""
+        more = True
+        while more and (receipt := merge_changes(lane.replica)):
             self._outcomes.put(receipt)
-            if self._handing_over.is_set():
-                return
+            more = receipt.more and not self._handing_over.is_set()
 
     def _fail(self, lane: Lane, kind: Kind, error: CdcError) -> None:
         self._outcomes.put(Failure(lane.replica.name, kind, error, lane.replica.format))

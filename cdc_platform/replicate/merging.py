@@ -8,6 +8,7 @@ Kafka, so catching up, rebuilding and keeping up are the same step.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 import polars as pl
@@ -69,7 +70,8 @@ def _merge(replica: Replica) -> Receipt | None:
         rows_in += gone.height  # a truncation stands for a delete of each row that it removes
         rows = pl.concat([rows, gone.join(rows, on=columns.KEY, how="anti")], how="diagonal")
     fitted = fit(target.logical, rows, replica)
-    return commit(replica, Kind.CURRENT, target, fitted, chunk, rows_in)
+    receipt = commit(replica, Kind.CURRENT, target, fitted, chunk, rows_in)
+    return dataclasses.replace(receipt, more=any(end > ends.get(p, 0) for p, end in source.offsets.items()))
 
 
 def _next(replica: Replica, target: Handle, source: Handle) -> Ranges:

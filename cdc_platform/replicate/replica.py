@@ -24,18 +24,19 @@ from cdc_platform.replicate.truncation import Truncations
 
 ATTEMPTS: Final = 10
 CONFLICT_SECONDS: Final = 60.0
-"""How long a writer tries to get past others that commit all the time."""
+"""How long a writer tries to get past others that commit all the time, and ATTEMPTS times at least."""
 
 
 def spent(state: RetryCallState) -> bool:
     """Whether an attempt that failed was the last one.
 
-    A conflict is no failure of anything: another writer got on. So what counts is time, not attempts: a long
-    merge beside a writer of short ones may lose many times before it comes through.
+    A conflict is no failure of anything: another writer got on. So time counts as well: short commits may be
+    refused many times in a second, and long ones come through once they are reserved (``lake.reserving``).
     """
-    if state.outcome is not None and isinstance(state.outcome.exception(), Conflict):
-        return (state.seconds_since_start or 0) >= CONFLICT_SECONDS
-    return state.attempt_number >= ATTEMPTS
+    if state.attempt_number < ATTEMPTS:
+        return False
+    conflict = state.outcome is not None and isinstance(state.outcome.exception(), Conflict)
+    return not conflict or (state.seconds_since_start or 0) >= CONFLICT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

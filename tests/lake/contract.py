@@ -31,6 +31,7 @@ from cdc_platform.core.logical import unstored
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Range, Ranges
 from cdc_platform.core.ports import LakeTable
+from cdc_platform.core.reservation import Reservation
 from cdc_platform.core.schema import fit
 from tests.lake.rows import STREAM, Row, fitted, frame, row
 
@@ -304,6 +305,16 @@ class LakeTableContract(ABC):
         with pytest.raises(Conflict):
             table.append(handle, rows, advance, {}, {0: 2**61})
         assert tables().open(STREAM).positions == {0: 2**60, 2: 8}
+
+    def test_a_reservation_stands_until_the_next_commit(self, tables: Tables) -> None:
+        assert tables().open(STREAM).reservation is None
+        handle = add(tables(), [row(0, 0, "a")], {0: Range(0, 1)})
+        asked = Reservation("somebody", 12.5)
+        tables().append(handle, fitted(handle, []), {}, asked.info)
+        seen = tables().open(STREAM)
+        assert (seen.reservation, seen.offsets, keys(tables())) == (asked, {0: 1}, ["a"])
+        add(tables(), [], {0: Range(1, 2)})
+        assert tables().open(STREAM).reservation is None
 
     def test_new_columns_and_nested_fields_appear_and_old_rows_give_null(self, tables: Tables) -> None:
         table = tables()

@@ -409,6 +409,24 @@ def test_a_staying_drain_merges_what_its_predecessor_left(log: WatchedLog) -> No
         drain.stop()
 
 
+def test_a_table_that_is_changed_all_the_time_is_not_merged_all_the_time(log: WatchedLog) -> None:
+    """Other writers of the current state would never come through."""
+    [name, *_] = NAMES
+    log.write(name, 0, created(0, v=0), None)
+    stream = log.topics[name].stream
+
+    def changed_meanwhile() -> None:
+        before = changelog.open(stream).version
+        log.write(name, 0, updated(0, v=before), None)
+        wait_until(lambda: changelog.open(stream).version > before)
+
+    changelog, current = MemoryTable("memory://changes"), WrittenThrough("memory://orders", changed_meanwhile)
+    table = replica(stream, changelog, current, changelog_age=0.01, current_age=60)
+    all_of([replace(table, kinds=frozenset({Kind.CHANGELOG}))], log)
+    found = receipts(all_of([table], log, Until(seconds=1)))
+    assert [each.kind for each in found].count(Kind.CURRENT) == 1
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_table_may_want_one_kind_only(log: WatchedLog, kind: Kind) -> None:
     fill(log, 9)

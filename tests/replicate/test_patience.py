@@ -22,6 +22,10 @@ def test_a_writer_gets_past_others_by_time_however_often_they_were_first(seconds
     assert spent(failed(Conflict("another was first"), 10 * ATTEMPTS, seconds)) is last
 
 
+def test_a_writer_whose_attempts_take_long_has_as_many_of_them() -> None:
+    assert not spent(failed(Conflict("another was first"), ATTEMPTS - 1, 10 * CONFLICT_SECONDS))
+
+
 @pytest.mark.parametrize(("attempt", "last"), [(ATTEMPTS - 1, False), (ATTEMPTS, True)])
 def test_a_service_that_fails_is_asked_a_bounded_number_of_times(attempt: int, last: bool) -> None:
     assert spent(failed(Transient("no answer"), attempt, 10 * CONFLICT_SECONDS)) is last

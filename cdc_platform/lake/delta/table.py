@@ -239,6 +239,7 @@ class DeltaLakeTable:
             _Opened(self._place, table, stream),
             stream.identity,
             begun_at(table.metadata().description),
+            at.reservation,
         )
 
     def _at(self, handle: Handle) -> tuple[DeltaTable, Stream]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ import orjson
 from deltalake import DeltaTable, Transaction
 
 from cdc_platform.core.offsets import Offsets, Positions, Ranges, Stream, ends_of
+from cdc_platform.core.reservation import Reservation, reservation_of
 from cdc_platform.lake.store import Place, read
 
 STANDING: Final = "cdc.standing"
@@ -35,10 +36,12 @@ _LOOK_BACK: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Of the partitions that have an offset, the offset and the position, if any."""
+    """Of the partitions that have an offset, the offset and the position, if any; and what the newest commit
+    asks of other writers."""
 
     offsets: Offsets
     positions: Positions
+    reservation: Reservation | None = None
 
     def moved(self, advance: Ranges, positions: Positions) -> Standing:
         return Standing({**self.offsets, **ends_of(advance)}, {**self.positions, **positions})
@@ -72,7 +75,8 @@ def standing(table: DeltaTable, place: Place, stream: Stream) -> Standing:
         actions = [orjson.loads(line) for line in text.splitlines() if line.startswith(_TELLING)]
         told = {name: value for action in actions for name, value in action.get("commitInfo", {}).items()}
         if told.get(STANDING) == stream.identity:
-            return _told(stream, [action["txn"] for action in actions if "txn" in action])
+            found = _told(stream, [action["txn"] for action in actions if "txn" in action])
+            return replace(found, reservation=reservation_of(told)) if version == newest else found
     offsets = _offsets(table, stream)
     return Standing(offsets, _positions(table, stream, offsets))
 

@@ -36,6 +36,7 @@ from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, describe, ends_of
 from cdc_platform.core.position import Engine
+from cdc_platform.core.reservation import reservation_of
 from cdc_platform.lake.iceberg.bounds import without_bounds
 from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
@@ -176,10 +177,8 @@ class IcebergLakeTable:
                 table = self._catalog().load_table(self._identifier)
             except NoSuchTableError as error:
                 raise Terminal("there is no such Iceberg table", where=self.uri) from error
-        newest = table.current_snapshot()
-        summary = newest.summary.additional_properties if newest and newest.summary else {}
         filled = stream_of(table.properties.get(STREAM, ""), int(table.properties.get(PARTITIONS, 0)))
-        return self._handle(table, filled), int(summary.get("total-records", 0))
+        return self._handle(table, filled), int(_told_by(table).get("total-records", 0))
 
     def rows(self) -> pl.LazyFrame:
         with self._answering("could not be loaded"):
@@ -192,8 +191,7 @@ class IcebergLakeTable:
     def newest_info(self) -> Mapping[str, str]:
         """What the newest commit carried."""
         with self._answering("could not be loaded"):
-            snapshot = self._catalog().load_table(self._identifier).current_snapshot()
-        return snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+            return _told_by(self._catalog().load_table(self._identifier))
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
         columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), without_past(table)
@@ -207,6 +205,7 @@ class IcebergLakeTable:
             _Opened(table, moving, stream, moving.metadata),
             stream.identity,
             numbers(table, BEGUN),
+            reservation_of(_told_by(table)),
         )
 
     def _opened(self, handle: Handle) -> _Opened:
@@ -307,6 +306,12 @@ def _rows(table: Table) -> pl.LazyFrame:
     if (snapshot := table.current_snapshot()) is None:
         return pl.LazyFrame(schema=columns)
     return pl.scan_iceberg(table, snapshot_id=snapshot.snapshot_id).select(*columns)
+
+
+def _told_by(table: Table) -> Mapping[str, str]:
+    """What the newest commit carries."""
+    newest = table.current_snapshot()
+    return newest.summary.additional_properties if newest and newest.summary else {}
 
 
 def _version(table: Table) -> int:
