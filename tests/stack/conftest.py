@@ -97,7 +97,7 @@ def capture(declare: Declare, connect: ConnectClient) -> Declare:
     return captured
 
 
-def eventually(condition: Callable[[], bool], within: float = 30) -> None:
+def eventually(condition: Callable[[], bool], within: float = 60) -> None:
     """Return once the condition holds; fail after ``within`` seconds."""
     tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda holds: not holds),
