@@ -130,15 +130,24 @@ def _spec(source: Source, target: Target, check: Check) -> dg.AssetCheckSpec:
 
 
 def _when_changed(source: Source) -> dg.AutomationCondition[Checked] | None:
-    """Both since the last proof, whoever asked for it: the table was committed to, and its time has come."""
+    """Both since this condition last asked for a proof: the table was committed to, and its time has come.
+
+    Not since the last proof was told of: what was committed while it was made came after its position, and
+    would never be proven if nothing follows. So a proof that somebody else asked for does not count; that
+    costs one that has little to read. Both sides of ``since`` have timestamps, bare as they are: a commit
+    between two looks counts even if the first of them asked for a proof.
+    """
     if source.schedules.prove is None:
         return None
     plan, zone = source.schedules.prove, source.schedules.timezone
     due: dg.AutomationCondition[Checked] = dg.AutomationCondition.cron_tick_passed(plan, zone)
-    changed: dg.AutomationCondition[Checked] = dg.AutomationCondition.any_deps_updated()
+    changed: dg.AutomationCondition[Checked] = dg.AutomationCondition.any_deps_match(
+        dg.AutomationCondition.newly_updated()
+    )
+    asked: dg.AutomationCondition[Checked] = dg.AutomationCondition.newly_requested()
     running: dg.AutomationCondition[Checked] = dg.AutomationCondition.in_progress()
-    asked = due.since_last_handled() & changed.since_last_handled() & ~running
-    return asked.with_label("the table has changed since its last proof")
+    wanted = due.since(asked) & changed.since(asked) & ~running
+    return wanted.with_label("the table has changed since its last proof was asked for")
 
 
 def _key(source: Source, target: Target, check: Check) -> dg.AssetCheckKey:

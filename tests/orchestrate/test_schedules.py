@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 from pydantic import ValidationError
 
 from cdc_platform.core.source import Source
@@ -38,37 +40,97 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_a_table_that_has_changed_is_proven_when_its_time_has_come_and_no_other(
-    instance: dg.DagsterInstance,
-) -> None:
-    source = Source(
-        name="shop", uri="mongodb://127.0.0.1:1", database="shop", collections=("orders", "customers")
-    )
-    definitions = CdcSource(source).build_defs(None)
-    began = datetime(2026, 11, 1, 12, 1, tzinfo=UTC)
-    cursor = None
+class Daemon:
+    """Evaluates the automation conditions of a source of two collections, at minutes after 12:00."""
 
-    def asked(minutes: int) -> set[str]:
-        nonlocal cursor
-        found = dg.evaluate_automation_conditions(
-            definitions,
-            instance,
-            asset_selection=dg.AssetSelection.all_asset_checks(),
-            cursor=cursor,
-            evaluation_time=began + timedelta(minutes=minutes),
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        source = Source(
+            name="shop", uri="mongodb://127.0.0.1:1", database="shop", collections=("orders", "customers")
         )
-        cursor = found.cursor
+        self._definitions = CdcSource(source).build_defs(None)
+        self._instance = instance
+        self._cursor: Any = None
+
+    def asks(self, minute: int) -> set[str]:
+        """The checks that it asks for."""
+        found = dg.evaluate_automation_conditions(
+            self._definitions,
+            self._instance,
+            asset_selection=dg.AssetSelection.all_asset_checks(),
+            cursor=self._cursor,
+            evaluation_time=NOON + timedelta(minutes=minute),
+        )
+        self._cursor = found.cursor
         return {each.key.to_user_string() for each in found.results if each.true_subset.size}
 
-    proof = {"delta/shop/orders:content", "delta/shop/orders:row_counts"}
-    assert asked(0) == set()
-    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["delta", "shop", "orders"])))
-    assert asked(5) == set()
-    assert asked(15) == proof
-    assert asked(16) == set()
-    assert asked(30) == set()
-    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["delta", "shop", "orders"])))
-    assert asked(31) == proof
+    def hears_of_a_commit(self, minute: int) -> None:
+        told = StepMaterializationData(dg.AssetMaterialization(ORDERS))
+        self._hears(
+            DagsterEvent(
+                DagsterEventType.ASSET_MATERIALIZATION.value, RUNLESS_JOB_NAME, event_specific_data=told
+            ),
+            minute,
+        )
+
+    def hears_of_a_proof(self, minute: int) -> None:
+        for check in ("content", "row_counts"):
+            told = dg.AssetCheckEvaluation(asset_key=ORDERS, check_name=check, passed=True, metadata={})
+            self._hears(
+                DagsterEvent(
+                    DagsterEventType.ASSET_CHECK_EVALUATION.value, RUNLESS_JOB_NAME, event_specific_data=told
+                ),
+                minute,
+            )
+
+    def _hears(self, event: DagsterEvent, minute: int) -> None:
+        then = NOON + timedelta(minutes=minute)
+        self._instance.report_dagster_event(event, RUNLESS_RUN_ID, timestamp=then.timestamp())
+
+
+NOON = datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC)
+ORDERS = dg.AssetKey(["delta", "shop", "orders"])
+PROOF = {"delta/shop/orders:content", "delta/shop/orders:row_counts"}
+
+
+@pytest.fixture
+def daemon(instance: dg.DagsterInstance) -> Daemon:
+    return Daemon(instance)
+
+
+def test_a_table_that_has_changed_is_proven_when_its_time_has_come_and_no_other(daemon: Daemon) -> None:
+    assert daemon.asks(1) == set()
+    daemon.hears_of_a_commit(2)
+    assert daemon.asks(6) == set()
+    assert daemon.asks(16) == PROOF
+    assert daemon.asks(17) == set()
+    assert daemon.asks(31) == set()
+    daemon.hears_of_a_commit(32)
+    assert daemon.asks(33) == PROOF
+
+
+def test_a_table_is_proven_once_more_if_it_changed_while_it_was_proven(daemon: Daemon) -> None:
+    assert daemon.asks(1) == set()
+    daemon.hears_of_a_commit(2)
+    assert daemon.asks(16) == PROOF
+    daemon.hears_of_a_commit(17)
+    assert daemon.asks(18) == set()
+    daemon.hears_of_a_proof(19)
+    assert daemon.asks(20) == set()
+    assert daemon.asks(31) == PROOF
+    daemon.hears_of_a_proof(32)
+    assert daemon.asks(46) == set()
+
+
+def test_what_was_committed_between_the_look_and_the_proof_that_it_led_to_is_not_forgotten(
+    daemon: Daemon,
+) -> None:
+    assert daemon.asks(1) == set()
+    daemon.hears_of_a_commit(2)
+    assert daemon.asks(16) == PROOF
+    daemon.hears_of_a_commit(17)
+    daemon.hears_of_a_proof(18)
+    assert daemon.asks(19) == set()
+    assert daemon.asks(31) == PROOF
 
 
 def test_proofs_in_between_may_be_left_out() -> None:
