@@ -10,8 +10,8 @@ from cdc_platform.core.errors import CdcError
 from cdc_platform.core.masking import masked
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
+from cdc_platform.verify.capturing import Capturing, Connector
 from cdc_platform.verify.finding import said
-from cdc_platform.verify.lag import Capturing, Connector
 
 CONNECT_SECONDS: Final = 10.0
 

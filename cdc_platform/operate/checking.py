@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from typing import Final
 
@@ -32,6 +33,7 @@ from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.operate.both_formats import parity
 from cdc_platform.operate.capturing import connector_of
 from cdc_platform.operate.catching_up import catch_up
+from cdc_platform.operate.pulse import Pulse, by_marker
 from cdc_platform.operate.retelling import topic_of
 from cdc_platform.platform import holds, log_of, notes, place, replica, subject, utc_now
 from cdc_platform.prove import prove_alike
@@ -39,10 +41,11 @@ from cdc_platform.replicate import Replica
 from cdc_platform.replicate.hold import Hold
 from cdc_platform.verify.absent import absent
 from cdc_platform.verify.as_of import Opened
+from cdc_platform.verify.capturing import Connector
 from cdc_platform.verify.complete import offsets_complete
 from cdc_platform.verify.finding import PROOF, Check, Finding, combined, of_proof, said
 from cdc_platform.verify.integrity import cdf_integrity
-from cdc_platform.verify.lag import Connector, Stage, lag_check
+from cdc_platform.verify.lag import Stage, lag_check
 from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.parity import Side
 from cdc_platform.verify.schema import schema_consistent
@@ -91,7 +94,8 @@ def verify(
     connector = connector_of(settings, source) if asked else None
     stop = Event()
     with truths(source) as truth_of, ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        reach = _Reach(settings, source, log, truth_of, connector, stop, anew, incremental)
+        pulse = Pulse(time.monotonic)
+        reach = _Reach(settings, source, log, truth_of, connector, pulse, stop, anew, incremental)
         work = [
             pool.submit(
                 _findings,
@@ -121,6 +125,7 @@ class _Reach:
     log: KafkaLog
     truth_of: Truths
     connector: Connector | None
+    pulse: Pulse
     stop: Event
     anew: bool
     incremental: bool
@@ -237,7 +242,9 @@ class _Table:
         changelog, current = self._place(Kind.CHANGELOG), self._place(Kind.CURRENT)
         if check is Check.LAG:
             assert self.reach.connector is not None
-            stage = Stage(stream, self.reach.log, self.reach.connector, self.reach.source.lag_seconds, now)
+            r, limit = self.reach, self.reach.source.lag_seconds
+            ask = partial(by_marker, r.truth_of, name, self.subject, limit, r.sleep)
+            stage = Stage(stream, r.log, self.reach.connector, limit, now, partial(r.pulse.take, ask))
             return lag_check(name, changelog, current if Kind.CURRENT in self._kinds else None, stage)
         if check is Check.OFFSETS_COMPLETE:
             return offsets_complete(name, changelog, self._topic())

@@ -3,7 +3,7 @@
 Invariants
 - A run of ``verify_<source>`` in which a check failed has failed, whoever started it.
 - One in which a check stayed unknown has failed, too, as nothing is proven; but for a schedule's: of a table
-  that nobody writes, some checks have nothing to look at, every night.
+  that nobody has filled yet, some checks have nothing to look at, every night.
 - Checks that are made in any other run (with a materialization, or chosen in the UI) fail no run.
 """
 

@@ -42,8 +42,7 @@ def barrier_of(subject: Subject, marker: str, patience: Patience) -> Offsets:
     A marker that an initial snapshot reads (``r``) says nothing about the stream and is not counted; written
     again, it comes as a change when the snapshot is done.
     """
-    known = patience.again(lambda: subject.log.streams([subject.markers]))
-    starts = {stream: ends_of_topic(subject.log, stream, patience) for stream in known.values()}
+    starts = _starts(subject, patience)
     subject.truth.mark(f"{marker}-1")
     reader = _open_markers(subject, starts, patience)
     try:
@@ -53,6 +52,29 @@ def barrier_of(subject: Subject, marker: str, patience: Patience) -> Offsets:
     finally:
         reader.close()
     return ends_of_topic(subject.log, subject.stream, patience)
+
+
+def into_kafka(subject: Subject, marker: str, patience: Patience) -> float:
+    """Seconds from a marker's commit in the source until a reader of committed records has it.
+
+    What the source had committed before the marker is in Kafka then, too, or in the transaction that is being
+    committed there. Raises Unprovable if it does not come while there is patience.
+    """
+    starts = _starts(subject, patience)
+    began = patience.clock()
+    subject.truth.mark(marker)
+    reader = _open_markers(subject, starts, patience)
+    try:
+        _await_marker(reader, subject, marker, patience)
+    finally:
+        reader.close()
+    return patience.clock() - began
+
+
+def _starts(subject: Subject, patience: Patience) -> dict[Stream, Offsets]:
+    """Where the markers' topic ends; nothing if there is none yet."""
+    known = patience.again(lambda: subject.log.streams([subject.markers]))
+    return {stream: ends_of_topic(subject.log, stream, patience) for stream in known.values()}
 
 
 def _open_markers(subject: Subject, starts: dict[Stream, Offsets], patience: Patience) -> LogReader:

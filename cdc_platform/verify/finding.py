@@ -53,7 +53,7 @@ MEANINGS: Mapping[Check, str] = {
     Check.OFFSETS_COMPLETE: "Every record that Kafka still holds below the committed offsets is in the "
     "changelog exactly once, and no row lies beyond them.",
     Check.LAG: "Changes reach the changelog within the source's declared lag_seconds (p95 of the last "
-    "minutes), none waits longer, and the connector has not failed.",
+    "minutes; of a table at rest, a marker), none waits longer, and the connector has not failed.",
     Check.SCHEMA_CONSISTENT: "Changelog and current state have the same columns and types, and no column "
     "that the last check saw has vanished or changed its type.",
     Check.DELTA_ICEBERG_PARITY: "At one place in the topic, the Delta and the Iceberg table have the same "

@@ -12,7 +12,9 @@ Invariants
 - No lag is negative: clocks of two machines differ.
 - What ends a rest waits for a run to start: it is allowed WAKING seconds more, and is judged by itself, so
   that it can neither hide among other changes nor make them late.
-- A table at rest is unknown, not fast.
+- A table at rest has no changes to measure. It passes if a marker that is written into the source now comes
+  into Kafka in time: a connector sends a source's changes in their order, so none of the table's waits before
+  it, and what waits in Kafka is looked at after it. A connector that only says that it runs is not enough.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
 import polars as pl
@@ -30,6 +31,7 @@ from cdc_platform.core.model import Lag, Stopped
 from cdc_platform.core.offsets import Offsets, Range, Ranges, Stream, ends_of, lag, reached
 from cdc_platform.core.ports import Log
 from cdc_platform.verify.as_of import NOT_RESENT, Opened
+from cdc_platform.verify.capturing import Capturing, Connector, connector_part
 from cdc_platform.verify.finding import Check, Fact, Finding, Part, combined, failed, part, passed, unknown
 from cdc_platform.verify.stretch import Place
 from cdc_platform.verify.verdict import Cause
@@ -55,33 +57,20 @@ _COMMITS: Final = pl.Schema(
 )
 
 
-class Capturing(StrEnum):
-    """How a source's connector is, as far as Kafka Connect tells."""
-
-    RUNNING = "running"
-    FAILED = "failed"
-    STANDING = "not running"
-    UNREACHABLE = "not known"
-
-
-@dataclass(frozen=True, slots=True)
-class Connector:
-    """``told``: in Kafka Connect's words, or why it gives none."""
-
-    name: str
-    state: Capturing
-    told: str
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the lag of a table is judged by. ``limit``: seconds. ``now``: the wall clock, in UTC."""
+    """What the lag of a table is judged by. ``limit``: seconds. ``now``: the wall clock, in UTC.
+
+    ``pulse``: seconds that a marker takes from the source into Kafka, now; raises CdcError if that cannot be
+    seen.
+    """
 
     stream: Stream
     log: Log
     connector: Connector
     limit: float
     now: Callable[[], datetime]
+    pulse: Callable[[], float]
 
 
 def measure(changes: pl.LazyFrame, commits: pl.DataFrame, since: datetime, until: datetime) -> Lag | None:
@@ -101,31 +90,9 @@ def lag_check(table: str, changelog: Place, current: Place | None, stage: Stage)
     """
     version = None if current is None else current.table.open(stage.stream).version
     changes = Opened(changelog.table, changelog.table.open(stage.stream))
-    looks = [
-        _connector_part(stage.connector),
-        part(lambda: _waiting_part(changes, changelog, stage)),
-        part(lambda: _recorded_part(changes, changelog, current, version, stage)),
-    ]
-    return combined(table, Check.LAG, looks)
-
-
-def _connector_part(connector: Connector) -> Part:
-    fact = Fact("connector", connector.state.value)
-    match connector.state:
-        case Capturing.RUNNING:
-            return passed(f"Connector {connector.name} runs.", fact)
-        case Capturing.FAILED:
-            return failed(
-                f"FAILED: connector {connector.name} captures nothing any more: {connector.told}. What to "
-                "do: remove the cause, then restart it (cdc connector restart).",
-                fact,
-            )
-    return unknown(
-        Cause.CONNECTOR_SILENT,
-        f"Connector {connector.name} is {connector.state}, so changes may wait in the source: "
-        f"{connector.told}.",
-        fact,
-    )
+    recorded = part(lambda: _recorded_part(changes, changelog, current, version, stage))
+    waiting = part(lambda: _waiting_part(changes, changelog, stage))  # after a marker, if one was needed
+    return combined(table, Check.LAG, [connector_part(stage.connector), waiting, recorded])
 
 
 def _waiting_part(changes: Opened, changelog: Place, stage: Stage) -> Part:
@@ -178,21 +145,14 @@ def _recorded_part(
     merged = [] if current is None or version is None else _recent(current, version, now - WINDOW)
     minutes = WINDOW.total_seconds() / 60
     if not recent:
-        return unknown(
-            Cause.NOTHING_SEEN,
-            f"Nothing was committed in the last {minutes:g} minutes: a table at rest has no lag to measure.",
-        )
+        return _at_rest(stage, f"Nothing was committed in the last {minutes:g} minutes")
     rows = _rows(changes, recent)
     found = _lag(rows, _frame(recent))
     beside = _lag(_rows(changes, merged), _frame(merged)) if merged else None
     facts = (*_facts("changelog", found), *_facts("current", beside), Fact("commits", len(recent)))
     if found is None:
-        return unknown(
-            Cause.NOTHING_SEEN,
-            f"In the last {minutes:g} minutes only rows read by a snapshot were committed, or none: their "
-            "changes' times are not known.",
-            *facts,
-        )
+        why = f"In the last {minutes:g} minutes no changes were committed but rows that a snapshot read"
+        return _at_rest(stage, why, *facts)
     seen = (
         f"over the last {minutes:g} minutes ({len(recent)} commits) p50 {found.p50:.2f} s, p95 "
         f"{found.p95:.2f} s, at most {found.max:.2f} s from the source to the changelog{_beside(beside)}"
@@ -207,6 +167,17 @@ def _recorded_part(
         if part_of and part_of.p95 > allowed:
             return failed(f"LAGGING: {seen}; {allowed:g} s are allowed for p95{when}.", *facts)
     return passed(f"Changes took {seen}.", *facts)
+
+
+def _at_rest(stage: Stage, why: str, *facts: Fact) -> Part:
+    if stage.connector.state is not Capturing.RUNNING:
+        return unknown(Cause.NOTHING_SEEN, f"{why}: there is no lag to measure.", *facts)
+    seconds = stage.pulse()
+    told = f"{why}. A marker that was written into the source now was in Kafka after {seconds:.2f} s"
+    facts = (*facts, Fact("marker_seconds", seconds))
+    if seconds > stage.limit:
+        return unknown(Cause.CONNECTOR_SILENT, f"{told}; {stage.limit:g} s are allowed for changes.", *facts)
+    return passed(f"{told}: no change waits before it.", *facts)
 
 
 def _beside(lag: Lag | None) -> str:

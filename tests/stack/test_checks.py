@@ -277,3 +277,20 @@ def test_a_topic_tells_whether_it_is_compacted(stack: Stack) -> None:
     assert [log.compacted(topic.topic) for topic in topics] == [False, True]
     for gone in admin.delete_topics([topic.topic for topic in topics]).values():
         gone.result(timeout=10)
+
+
+def test_a_table_at_rest_has_no_lag_if_a_marker_comes_through_and_is_unknown_while_its_connector_rests(
+    stack: Stack, declare: Declare, mongo: Mongo, connect: ConnectClient, tmp_path: Path
+) -> None:
+    lake = Lake(stack, declare("orders", lag_seconds=PATIENT), tmp_path)
+    database = mongo[lake.source.database]
+    database.orders.insert_many([{"_id": n} for n in range(20)])
+    database.others.insert_one({"_id": 1})  # the stream begins here: orders come by the snapshot alone
+    lake.deploy()
+    eventually(lambda: lake.waiting("orders") >= 20)
+    lake.drain()
+    at_rest = found(lake, Check.LAG)[Check.LAG]
+    assert at_rest.verdict is Verdict.PASS, at_rest.text
+    assert 0 < facts(at_rest)["marker_seconds"] < PATIENT
+    connect.pause(lake.source.connector)
+    eventually(lambda: found(lake, Check.LAG)[Check.LAG].verdict is Verdict.UNKNOWN)

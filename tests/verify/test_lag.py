@@ -11,9 +11,10 @@ import pytest
 
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.model import Kind
+from cdc_platform.verify.capturing import Capturing, Connector
 from cdc_platform.verify.finding import Finding
-from cdc_platform.verify.lag import Capturing, Connector, Stage, lag_check
-from cdc_platform.verify.verdict import Cause, Verdict
+from cdc_platform.verify.lag import Stage, lag_check
+from cdc_platform.verify.verdict import Cause, Unprovable, Verdict
 from tests.replicate.events import FIRST_SECOND, event
 from tests.replicate.memory_log import TIMESTAMP_MS, Visible
 from tests.verify.shop import TOPIC, Shop
@@ -30,6 +31,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def unasked() -> float:
+    raise AssertionError("a table whose changes can be measured needs no marker")
+
+
+def silent() -> float:
+    raise Unprovable(Cause.CONNECTOR_SILENT, "the marker did not arrive in Kafka", remedy="look at it")
+
+
 def check(shop: Shop, **options: Any) -> Finding:
     given = {
         "stream": shop.stream,
@@ -37,6 +46,7 @@ def check(shop: Shop, **options: Any) -> Finding:
         "connector": RUNNING,
         "limit": 5.0,
         "now": now,
+        "pulse": unasked,
         **options,
     }
     return lag_check("orders", shop.place(Kind.CHANGELOG), shop.place(Kind.CURRENT), Stage(**given))
@@ -62,7 +72,7 @@ def test_changes_that_came_at_once_pass_with_their_lag(shop: Shop) -> None:
 
 def test_a_table_without_a_current_state_has_the_lag_of_its_changelog(shop: Shop) -> None:
     shop.take(change(1, 1), change(2, 1))
-    stage = Stage(shop.stream, shop.log, RUNNING, 5.0, now)
+    stage = Stage(shop.stream, shop.log, RUNNING, 5.0, now, unasked)
     found = lag_check("orders", shop.place(Kind.CHANGELOG), None, stage)
     assert found.verdict is Verdict.PASS, found.text
     assert "current_lag_p95_seconds" not in facts(found)
@@ -109,8 +119,9 @@ def test_a_record_that_waits_after_a_rest_waits_for_a_run(shop: Shop) -> None:
     shop.changelog.open(shop.stream)
     shop.current.open(shop.stream)
     arrived = datetime.fromtimestamp(TIMESTAMP_MS / 1000, UTC)
-    assert check(shop, now=lambda: arrived + timedelta(seconds=9)).verdict is not Verdict.FAIL
-    assert check(shop, now=lambda: arrived + timedelta(seconds=16)).verdict is Verdict.FAIL
+    waking, late = timedelta(seconds=9), timedelta(seconds=16)
+    assert check(shop, now=lambda: arrived + waking, pulse=lambda: 0.5).verdict is Verdict.PASS
+    assert check(shop, now=lambda: arrived + late, pulse=lambda: 0.5).verdict is Verdict.FAIL
 
 
 def test_records_that_wait_too_long_fail_whatever_was_committed_before(shop: Shop) -> None:
@@ -147,18 +158,57 @@ def test_a_connector_that_is_not_known_to_run_is_unknown(shop: Shop, state: Capt
     assert "it is PAUSED" in found.text
 
 
-def test_a_table_at_rest_is_unknown(shop: Shop) -> None:
+def later() -> datetime:
+    """When the table has been at rest for longer than is looked at."""
+    return now() + timedelta(minutes=6)
+
+
+def test_a_table_at_rest_passes_if_a_marker_comes_into_kafka_in_time(shop: Shop) -> None:
     shop.take(change(1, 1))
-    found = check(shop, now=lambda: now() + timedelta(minutes=6))
-    assert (found.verdict, found.cause) == (Verdict.UNKNOWN, Cause.NOTHING_SEEN)
-    assert "a table at rest has no lag to measure" in found.text
+    found = check(shop, now=later, pulse=lambda: 0.5)
+    assert found.verdict is Verdict.PASS, found.text
+    assert "A marker that was written into the source" in found.text
+    assert facts(found)["marker_seconds"] == 0.5
+    assert "changelog_lag_p95_seconds" not in facts(found)
 
 
-def test_rows_of_a_snapshot_have_no_lag(shop: Shop) -> None:
+def test_a_table_at_rest_is_unknown_if_no_marker_comes_into_kafka_in_time(shop: Shop) -> None:
+    shop.take(change(1, 1))
+    found = check(shop, now=later, pulse=silent)
+    assert (found.verdict, found.cause) == (Verdict.UNKNOWN, Cause.CONNECTOR_SILENT)
+    assert "The marker did not arrive in Kafka" in found.text
+    found = check(shop, now=later, pulse=lambda: 7.0)
+    assert (found.verdict, found.cause) == (Verdict.UNKNOWN, Cause.CONNECTOR_SILENT)
+    assert "after 7.00 s; 5 s are allowed" in found.text
+
+
+@pytest.mark.parametrize("state", [Capturing.STANDING, Capturing.UNREACHABLE])
+def test_no_marker_is_written_for_a_connector_that_is_not_known_to_run(shop: Shop, state: Capturing) -> None:
+    shop.take(change(1, 1))
+    found = check(shop, now=later, connector=Connector("cdc-shop", state, "it is PAUSED"))
+    assert (found.verdict, found.cause) == (Verdict.UNKNOWN, Cause.CONNECTOR_SILENT)
+    assert "there is no lag to measure" in found.text
+
+
+def test_what_came_into_kafka_before_the_marker_is_looked_at_too(shop: Shop) -> None:
+    shop.take(change(1, 1))
+    arrived = datetime.fromtimestamp(TIMESTAMP_MS / 1000, UTC)
+
+    def changing() -> float:
+        shop.write(change(2, 1))
+        return 0.5
+
+    found = check(shop, now=lambda: max(later(), arrived + timedelta(minutes=1)), pulse=changing)
+    assert found.verdict is Verdict.FAIL, found.text
+    assert "records wait in Kafka" in found.text
+
+
+def test_rows_of_a_snapshot_have_no_lag_and_a_marker_tells(shop: Shop) -> None:
     shop.take(change(1, 1, "r"))
-    found = check(shop)
-    assert (found.verdict, found.cause) == (Verdict.UNKNOWN, Cause.NOTHING_SEEN)
-    assert "only rows read by a snapshot" in found.text
+    found = check(shop, pulse=lambda: 0.5)
+    assert found.verdict is Verdict.PASS, found.text
+    assert "rows that a snapshot read" in found.text
+    assert check(shop, pulse=silent).verdict is Verdict.UNKNOWN
 
 
 def test_kafka_that_does_not_answer_is_unknown_unless_the_lag_was_seen_to_be_high(shop: Shop) -> None:
