@@ -13,10 +13,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final, assert_never
 
-import jinja2
-import yaml
-from pydantic import ValidationError
-
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.collections import KnownCollections, identities
 from cdc_platform.connect.config import Services, notifications_topic
@@ -29,6 +25,7 @@ from cdc_platform.core.ports import Lake, Log, Probe, StoredTable, TableName, no
 from cdc_platform.core.position import Engine
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import MARKERS, Source, Wire
+from cdc_platform.declarations import declared
 from cdc_platform.decode.decoded import Decoder
 from cdc_platform.decode.mongodb import MongoDecoder
 from cdc_platform.decode.sql import SqlDecoder
@@ -277,31 +274,17 @@ def load_sources(folder: Path = SOURCES) -> dict[str, Source]:
     """Every source declared in ``defs/*/defs.yaml``, by name, ``{{ env.NAME }}`` filled in, with the
     collections found for its globs.
 
-    Raises Terminal naming the file for YAML that does not parse and fields that are unknown or wrong.
+    Raises Terminal naming the file for YAML that does not parse, fields that are unknown or wrong, and
+    variables that are not set.
     """
-    found = {}
+    found: dict[str, Source] = {}
     for path in sorted(folder.glob("*/defs.yaml")):
-        try:
-            declared = yaml.safe_load(path.read_text())
-            source = Source.model_validate(_filled_in(declared["attributes"]))
-        except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
+        source = declared(path)
+        if source.name in found:
             raise Terminal(
-                str(error), where=str(path), remedy="mend the file, then: dg check defs"
-            ) from error
+                f"two files declare a source {source.name}",
+                where=str(path),
+                remedy="give one of them another name: it is the prefix of topics and tables",
+            )
         found[source.name] = with_found(Settings(), source)
     return found
-
-
-def _filled_in(value: object) -> object:
-    """``{{ env.NAME }}`` in every text of a declaration.
-
-    Not in the file as a whole: a password is no YAML, and what YAML cannot read is quoted in its error.
-    """
-    match value:
-        case str():
-            return jinja2.Environment(undefined=jinja2.Undefined).from_string(value).render(env=os.environ)
-        case dict():
-            return {key: _filled_in(each) for key, each in value.items()}
-        case list():
-            return [_filled_in(each) for each in value]
-    return value

@@ -158,14 +158,16 @@ class KafkaLog:
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> Exception:
-        code = error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
+        told = error.args[0] if error.args and isinstance(error.args[0], KafkaError) else None
+        code = None if told is None else told.code()
         where = f"Kafka at {self._bootstrap}"
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return UnknownTopic("the topic does not exist", where=where)
         if code == KafkaError.TOPIC_ALREADY_EXISTS:
             return TopicExists("the topic exists", where=where)
+        why = f"nothing came within {self._timeout + 5:g} s" if told is None else told.str()
         return Transient(
-            f"Kafka did not answer: {error}",
+            f"Kafka did not answer: {why}",
             where=where,
             remedy="check that the brokers run and that CDC_KAFKA_BOOTSTRAP names them",
         )
