@@ -55,12 +55,14 @@ class Proofs:
         status = self.webserver.wait(run_id, seconds)
         found: dict[Target, Mapping[str, object]] = {}
         for target in source.targets:
-            check = self.webserver.check(_key(source, target), Check.CONTENT)
-            if check is None or check.run_id != run_id or "cdc/verdict" not in check.metadata:
+            check = self.webserver.check(_key(source, target), Check.CONTENT, run_id)
+            if check is None or "cdc/verdict" not in check.metadata:
+                why = self.webserver.failure(run_id) or "Dagster gives no reason"
                 raise Terminal(
-                    f"the proof of {source.name}'s {target} gave no verdict (its run ended as {status})",
-                    where=f"{self.webserver.url}/runs/{run_id}",
-                    remedy="look at the run in the Dagster UI",
+                    f"the proof of {source.name}'s {target} gave no verdict (its run: {status}): {why}",
+                    where=f"run {run_id}",
+                    remedy="if the machine was too busy, play again with fewer --documents, a lower "
+                    "--rate or one --source; else the logs of the demo's Dagster tell more",
                 )
             found[target] = check.metadata
             say(f"{source.name}: {check.metadata['cdc/reason']}")

@@ -28,9 +28,15 @@ _LOCATIONS = """
     ... on PythonError { message } } }"""
 _STATUS = """
 query Status($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"""
+_FAILURE = """
+query Failure($id: ID!) {
+  runOrError(runId: $id) {
+    ... on Run { eventConnection(limit: 1000) { events { __typename ... on RunFailureEvent { message } } } }
+  }
+}"""
 _CHECK = """
 query Check($key: AssetKeyInput!, $name: String!) {
-  assetCheckExecutions(assetKey: $key, checkName: $name, limit: 1) {
+  assetCheckExecutions(assetKey: $key, checkName: $name, limit: 20) {
     runId
     status
     evaluation {
@@ -60,7 +66,6 @@ CheckPath = tuple[Sequence[str], str]
 class CheckEvaluation:
     """``metadata``: values by label; ``passed`` is None when the check never ended."""
 
-    run_id: str
     passed: bool | None
     metadata: dict[str, Any]
 
@@ -112,15 +117,20 @@ class Webserver:
             remedy="look at the run in the Dagster UI",
         )
 
-    def check(self, path: Sequence[str], name: str) -> CheckEvaluation | None:
-        """The newest evaluation of an asset check, None if there is none."""
-        found = self._ask(_CHECK, key={"path": list(path)}, name=name)["assetCheckExecutions"]
+    def failure(self, run_id: str) -> str:
+        """Why a run failed, in Dagster's words; empty if it did not, or if they are not known."""
+        found = self._ask(_FAILURE, id=run_id)["runOrError"].get("eventConnection") or {"events": []}
+        return next((str(each["message"]) for each in found["events"] if each.get("message")), "")
+
+    def check(self, path: Sequence[str], name: str, run_id: str) -> CheckEvaluation | None:
+        """What a run found with an asset check, None if it did not make it. Others may make it, too."""
+        made = self._ask(_CHECK, key={"path": list(path)}, name=name)["assetCheckExecutions"]
+        found = [each for each in made if each["runId"] == run_id]
         if not found:
             return None
         evaluation = found[0]["evaluation"]
         entries = evaluation["metadataEntries"] if evaluation else []
         return CheckEvaluation(
-            found[0]["runId"],
             evaluation["success"] if evaluation else None,
             {entry["label"]: _value(entry) for entry in entries},
         )
