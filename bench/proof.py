@@ -27,9 +27,9 @@ from cdc_platform.core.position import POSITIONS, Engine
 from cdc_platform.kafka.log import KafkaLog
 from cdc_platform.lake.delta.history import DeltaHistory
 from cdc_platform.lake.delta.table import DeltaLakeTable
-from cdc_platform.prove import compared
 from cdc_platform.verify.compare import Ground
 from cdc_platform.verify.incremental import Seen, prove_since, remember
+from cdc_platform.verify.judging import compared
 from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.since import basis
 from cdc_platform.verify.subject import Past, Subject

@@ -7,6 +7,8 @@ Invariants
   and as many keys alive by the changelog alone. ``fail`` needs a difference that is still there, at the
   same T, with tables opened anew. Everything else is ``unknown`` and says why.
 - B lies above every event that had happened at T. See ``barrier_of`` for why that holds.
+- A table that somebody moved back fails: its rows are older than its offsets say. It is compared as it is,
+  so that the keys are named, if its offsets say that it could be.
 - A table with open dead letters fails and names them, whatever else is found: their changes are missing.
 - Where the last proof's result may be gone on from, only what has changed since is read
   (``verify.incremental``); such a verdict names its scope.
@@ -22,17 +24,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from cdc_platform.core.errors import CdcError
+from cdc_platform.core.errors import CdcError, MovedBack
 from cdc_platform.core.model import Format
 from cdc_platform.core.offsets import Offsets, reached
-from cdc_platform.verify.as_of import Opened
 from cdc_platform.verify.barrier import barrier_of, ends_of_topic
-from cdc_platform.verify.compare import Comparison, Ground, compare, differing_keys
+from cdc_platform.verify.compare import Ground
+from cdc_platform.verify.finding import said
 from cdc_platform.verify.incremental import Seen, doubt, prove_since, remember
+from cdc_platform.verify.judging import judge, judge_moved_back, stands_at
 from cdc_platform.verify.notes import Proven
 from cdc_platform.verify.patience import POLL, Patience
 from cdc_platform.verify.since import basis
-from cdc_platform.verify.stages import with_stages
 from cdc_platform.verify.subject import Subject
 from cdc_platform.verify.truth import Truth
 from cdc_platform.verify.verdict import Cause, Result, Unprovable, Verdict
@@ -95,6 +97,8 @@ def prove_alike(
         try:
             await_lake(subject, barrier, patience, drain)
             result, seen = _proven(subject, source, basis_of_it)
+        except MovedBack as error:
+            result = _moved_back(subject, source, barrier, error)
         except CdcError as error:
             result = _unknown(subject, ground, error)
         result = _told(subject, result, clock() - started)
@@ -136,10 +140,22 @@ def _proven(subject: Subject, source: _Source, since: Proven | str) -> tuple[Res
             return found
         since = found
     source.read()
-    result, seen = _judge(subject, source.ground)
+    result, seen = judge(subject, source.ground)
     if since and not result.reason:
         result = replace(result, reason=f"It was read in full: {since}.")
     return result, seen
+
+
+def _moved_back(subject: Subject, source: _Source, barrier: Offsets, error: MovedBack) -> Result:
+    """Failed, with the keys that differ, if it could be compared and is not equal by chance."""
+    try:
+        if stands_at(subject, barrier):
+            source.read()
+            if found := judge_moved_back(subject, source.ground, said(error)):
+                return found
+    except CdcError:
+        pass  # what it says of itself is told all the same
+    return _unknown(subject, source.ground, error)
 
 
 def _kept(
@@ -226,62 +242,6 @@ def _behind(subject: Subject, barrier: Offsets) -> list[str]:
         elif not reached(committed := table.open(subject.stream).offsets, barrier):
             missing.append(f"{table.uri} stands at {dict(committed)} of {dict(barrier)}")
     return missing
-
-
-def _judge(subject: Subject, ground: Ground) -> tuple[Result, Seen]:
-    """Compare; what differs is compared again, at the same T, with the tables as they are by then.
-
-    The table as of T is the same whatever its version, as long as that holds B. So a difference that is gone
-    with newer versions came from reading, not from the lake; one that stays is the lake's.
-    """
-    found = compared(subject, ground)
-    if not found.equal:
-        found = compared(subject, ground)
-    seen = Seen(found.current.handle.version, found.counts.current or 0)
-    return _judged(subject, found), seen
-
-
-def _judged(subject: Subject, found: Comparison) -> Result:
-    if found.equal:
-        return _result(subject, found, Verdict.PASS, "")
-    if found.state.contended:
-        advice = "An initial snapshot was running, its rows may be newer than the position: prove again."
-        return _result(subject, found, Verdict.UNKNOWN, f"{found.difference} {advice}", Cause.CONTENDED)
-    named = differing_keys(subject.truth, found)
-    return replace(
-        _result(subject, found, Verdict.FAIL, found.difference),
-        differing=with_stages(
-            subject, named.shown, found.changelog, found.current, found.ground, named.source
-        ),
-        differing_count=named.found,
-        buckets_unlisted=named.buckets_unlisted,
-    )
-
-
-def compared(subject: Subject, ground: Ground) -> Comparison:
-    """The tables as they are now, taken to the ground's position, against the source there."""
-    # The current table first: it is made from the changelog, which therefore stands at or beyond it.
-    current = Opened(subject.current, subject.current.open(subject.stream))
-    changelog = Opened(subject.changelog, subject.changelog.open(subject.stream))
-    return compare(ground, changelog, current)
-
-
-def _result(
-    subject: Subject, found: Comparison, verdict: Verdict, reason: str, cause: Cause | None = None
-) -> Result:
-    return Result(
-        table=subject.table,
-        verdict=verdict,
-        reason=reason,
-        seconds=0.0,
-        position=found.ground.at,
-        counts=found.counts,
-        source_digest=found.ground.source.hexdigest(),
-        lake_digest=found.lake.hexdigest(),
-        cause=cause,
-        format=subject.format,
-        beyond=tuple(found.beyond),
-    )
 
 
 def _unknown(subject: Subject, ground: Ground | None, error: CdcError) -> Result:

@@ -23,9 +23,10 @@ import orjson
 from cdc_platform.core.columns import DELETE, PLATFORM
 from cdc_platform.core.errors import Transient
 from cdc_platform.decode.envelope import REPAIRS
-from cdc_platform.prove import await_lake, compared, stand
+from cdc_platform.prove import await_lake, stand
 from cdc_platform.verify.barrier import barrier_of
 from cdc_platform.verify.compare import extra_places, wrong_keys
+from cdc_platform.verify.judging import compared
 from cdc_platform.verify.patience import Patience
 from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.subject import Subject

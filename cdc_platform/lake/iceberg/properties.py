@@ -17,6 +17,7 @@ import polars as pl
 from pyiceberg.table import Table
 
 from cdc_platform.core.errors import MovedBack, StreamReplaced, Terminal
+from cdc_platform.core.model import Contents, Kind
 from cdc_platform.core.offsets import RANGES, Stream, parse
 
 RETRIES: Final = "commit.retry.num-retries"
@@ -106,17 +107,17 @@ def require_ours(table: Table, partition_by: Sequence[str], *, where: str) -> No
         )
 
 
-def require_own_offsets(table: Table, *, where: str) -> None:
+def require_own_offsets(table: Table, kind: Contents, *, where: str) -> None:
     """The newest snapshot is the one that moved the offsets last, or one that keeps what is in it. Raises
     MovedBack if it is not."""
     snapshot = table.current_snapshot()
     told = snapshot and snapshot.summary and snapshot.summary.additional_properties.get(OFFSETS)
-    if told and told != table.properties.get(OFFSETS):
+    if told and told != (committed := table.properties.get(OFFSETS)):
         raise MovedBack(
-            f"its offsets are {table.properties.get(OFFSETS)}, its newest snapshot is of {told}: "
-            "it was moved back",
+            f"the table was moved back: its rows are those of offsets {told}, committed are {committed}",
             where=where,
-            remedy="move it to its newest snapshot again, or make it anew: cdc rebuild TABLE --from kafka",
+            remedy="move it to its newest snapshot again, or make it anew: cdc rebuild TABLE"
+            + (" --from kafka" if kind is Kind.CHANGELOG else ""),
         )
 
 

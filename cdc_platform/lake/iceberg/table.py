@@ -97,7 +97,7 @@ class IcebergLakeTable:
     def open(self, stream: Stream) -> Handle:
         table = self._found(stream)
         require_filled_from(table, stream, where=self.uri)
-        require_own_offsets(table, where=self.uri)
+        require_own_offsets(table, self._kind, where=self.uri)
         return self._handle(table, stream)
 
     def adopt(self, stream: Stream) -> Handle:
