@@ -28,6 +28,11 @@ _BINLOG_GONE: Final = (
     f"the server has purged a binlog that was not read yet: {_ANEW}; let it keep them for longer than a "
     f"connector may rest (binlog_expire_logs_seconds)"
 )
+_TOKEN_GONE: Final = (
+    f"MongoDB's oplog has no longer, or never had, the place that the connector had come to (its resume "
+    f"token): the connector rested for longer than the oplog reaches, or the database is another one: {_ANEW}"
+    f"; let the oplog keep more (replSetResizeOplog)"
+)
 _HISTORY_GONE: Final = f"the topic with the history of the tables' structure is gone or incomplete: {_ANEW}"
 
 
@@ -48,10 +53,15 @@ _KNOWN: Final = (
         f"MongoDB sends no event over {MAX_DOCUMENT_BYTES // _MIB} MB, and this one is, even without the "
         f"document before the change: its _id must be very large; {_PAST_IT}",
     ),
+    # Debezium 3.4 fails to say so: its message needs the collection of a change that there is none of.
+    ("MongoDbConnectorTask.validate", _TOKEN_GONE),
+    ("ChangeStreamHistoryLost", _TOKEN_GONE),
+    ("the resume token was not found", _TOKEN_GONE),
     (
-        "but this is no longer available on the server",
-        f"the replication slot, or the binlog, that it had come to is gone: {_ANEW}",
+        "starting at PostgresOffsetContext",
+        f"the connector's replication slot is gone, and with it the changes since it had last read: {_ANEW}",
     ),
+    ("but this is no longer available on the server", _BINLOG_GONE),
     ("Could not find GTID state requested by slave in any binlog files", _BINLOG_GONE),
     ("Could not find first log file name in binary log index file", _BINLOG_GONE),
     ("can no longer get changes from replication slot", _LOG_GONE),

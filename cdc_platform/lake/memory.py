@@ -15,13 +15,14 @@ from threading import Lock
 import polars as pl
 
 from cdc_platform.core.columns import DELETE, KEY, METADATA, OPERATION
-from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal
+from cdc_platform.core.errors import Conflict, Terminal
 from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Handle
 from cdc_platform.core.offsets import NOWHERE, Offsets, Positions, Ranges, Stream, ends_of
 from cdc_platform.core.reservation import reservation_of
 from cdc_platform.core.schema import compare
+from cdc_platform.lake.identity import replaced, stream_of
 from cdc_platform.lake.selection import within
 
 
@@ -67,11 +68,8 @@ class MemoryTable:
                 self._versions.append(Version(0, stream.identity, stream.partitions, empty, self._schema))
             newest = self._versions[-1]
         if newest.stream != stream.identity:
-            raise StreamReplaced(
-                f"the table was filled from {newest.stream}, the topic is now {stream.identity}",
-                where=self._uri,
-                remedy="the topic or the cluster was re-created: cdc rebuild TABLE --from source",
-            )
+            filled = stream_of(newest.stream, newest.partitions)
+            raise replaced(filled, stream, newest.offsets, where=self._uri)
         return self._handle(newest)
 
     def adopt(self, stream: Stream) -> Handle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
+from cdc_platform.connect.remedies import remedy
 from cdc_platform.connect.status import State, failure
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.masking import masked
@@ -27,7 +28,8 @@ def connector_of(settings: Settings, source: Source) -> Connector:
     if status is None:
         return Connector(name, Capturing.STANDING, f"{settings.connect_url} knows no such connector")
     if status.failed:
-        traces = [status.trace, *(task.trace for task in status.tasks)]
-        return Connector(name, Capturing.FAILED, masked("; ".join(failure(each) for each in traces if each)))
+        traces = [each for each in (status.trace, *(task.trace for task in status.tasks)) if each]
+        told = masked("; ".join(map(failure, traces)))
+        return Connector(name, Capturing.FAILED, told, remedy("\n".join(traces)))
     running = Capturing.RUNNING if status.is_all(State.RUNNING) else Capturing.STANDING
     return Connector(name, running, str(status))

@@ -179,17 +179,17 @@ def standing(history: pl.LazyFrame, kind: Engine, truncations: pl.LazyFrame | No
 
 def _after_truncation(history: pl.LazyFrame, kind: Engine) -> pl.Expr:
     """A truncation comes in one partition; what was before it in the others, only the position tells."""
-    by = [each.alias(str(at)) for at, each in enumerate(_place(kind))]
+    by = [each.alias(str(at)) for at, each in enumerate(place_of(kind))]
     found = history.filter(TRUNCATION).select(by).sort(pl.all()).tail(1).collect()
     if found.is_empty():
         return pl.lit(value=True)
     after, level = pl.lit(value=False), pl.lit(value=True)
-    for mine, its in zip(_place(kind), map(pl.lit, found.row(0)), strict=True):
+    for mine, its in zip(place_of(kind), map(pl.lit, found.row(0)), strict=True):
         after, level = after | (level & (mine > its)), level & (mine == its)
     return after.fill_null(value=True)
 
 
-def _place(kind: Engine) -> list[pl.Expr]:
+def place_of(kind: Engine) -> list[pl.Expr]:
     """Where a change stands to a truncation, which waits until all others of its table have ended: in
     PostgreSQL's log they are before it or after it, too, whatever came first of all to its commit."""
     return [of("lsn")] if kind is Engine.POSTGRESQL else order(kind)

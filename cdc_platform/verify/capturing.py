@@ -20,11 +20,12 @@ class Capturing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """``told``: in Kafka Connect's words, or why it gives none."""
+    """``told``: in Kafka Connect's words, or why it gives none. ``remedy``: what to do about a failure."""
 
     name: str
     state: Capturing
     told: str
+    remedy: str = "remove the cause, then restart it (cdc connector restart)"
 
 
 def connector_part(connector: Connector) -> Part:
@@ -35,7 +36,7 @@ def connector_part(connector: Connector) -> Part:
         case Capturing.FAILED:
             return failed(
                 f"FAILED: connector {connector.name} captures nothing any more: {connector.told}. What to "
-                "do: remove the cause, then restart it (cdc connector restart).",
+                f"do: {connector.remedy}.",
                 fact,
             )
     return unknown(

@@ -89,7 +89,7 @@ def _currents(one: Side, other: Side, upto: Offsets) -> Part:
         return passed(f"{where} both current tables have the same {first.rows:,} rows.", *facts)
     listed = first_buckets(first, second, buckets)
     wrong = _wrong(one, other, upto, listed)
-    shown = _shown(one, other, wrong)
+    shown = _shown(one, other, upto, wrong)
     least = "at least " if len(listed) < len(buckets) else ""
     keys = "; ".join(f"{each.key} {wrong[each.key]}{_told(each)}" for each in shown)
     return failed(
@@ -129,13 +129,13 @@ def _wrong(one: Side, other: Side, upto: Offsets, buckets: Set[int]) -> dict[str
     return found
 
 
-def _shown(one: Side, other: Side, wrong: Mapping[str, str]) -> Sequence[DifferingKey]:
+def _shown(one: Side, other: Side, upto: Offsets, wrong: Mapping[str, str]) -> Sequence[DifferingKey]:
     """The first of the keys, with the hand-over at which one of the formats went wrong."""
     keys = sorted(wrong)[:SHOWN_KEYS]
     places = [last_offsets(side.changelog, frozenset(keys)) for side in (other, one)]
     last = {key: place for found in places for key, place in found.items()}
     try:
-        traces = [(side.format, _stages(side, keys)) for side in (one, other)]
+        traces = [(side.format, _stages(side, keys, upto)) for side in (one, other)]
     except CdcError as error:
         traced = dict.fromkeys(keys, (Stage.UNKNOWN, said(error)))
     else:
@@ -144,16 +144,16 @@ def _shown(one: Side, other: Side, wrong: Mapping[str, str]) -> Sequence[Differi
     return [replace(each, stage=traced[each.key][0], told=traced[each.key][1]) for each in named]
 
 
-def _stages(side: Side, keys: Sequence[str]) -> Mapping[str, tuple[Stage, str] | None]:
+def _stages(side: Side, keys: Sequence[str], upto: Offsets) -> Mapping[str, tuple[Stage, str] | None]:
     assert side.current is not None
-    return stages(keys, side.changelog, side.current, side.topic())
+    return stages(keys, side.changelog, side.current, side.topic(), upto=upto)
 
 
 def _blamed(found: Sequence[tuple[Format, tuple[Stage, str] | None]]) -> tuple[Stage, str]:
     told = [(name, *each) for name, each in found if each is not None]
     for name, stage, text in sorted(told, key=lambda each: each[1] is Stage.UNKNOWN):
         return stage, f"in {name} {text}"
-    return Stage.FORMAT, "each is what its own changelog and Kafka lead to"
+    return Stage.UNKNOWN, "by now each is what its own changelog and Kafka lead to"
 
 
 def _told(key: DifferingKey) -> str:

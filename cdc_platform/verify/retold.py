@@ -5,21 +5,26 @@ Invariants
   the beginning of every partition. Both only as far back as the topic's ``newest`` offsets, beyond which the
   records of the last rows alone are read, one by one.
 - A record that lies in no range that was read is neither there nor missing.
-- A truncation that is wrong is wrong for every key.
+- A value that an event did not send is the one that the key's earlier records sent; they are read for it, as
+  far back as the ``newest`` offsets. Where none of them tells it, it is not compared, and the key undecided.
+- A truncation that is wrong is wrong for every key. It lies in any partition: of keys that one may have taken
+  all partitions are read, from the place on that the key's last row has among the source's changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
 
 from cdc_platform.core.columns import KEY, METADATA, OFFSET, OPERATION, PARTITION, POSITION, TIMESTAMP
 from cdc_platform.core.digest import encode_columns
-from cdc_platform.core.offsets import Range, Ranges
-from cdc_platform.verify.as_of import Opened
+from cdc_platform.core.offsets import Offsets, Range, Ranges
+from cdc_platform.core.position import before
+from cdc_platform.verify.as_of import Opened, last, place_of
+from cdc_platform.verify.carried import Whole, whole_of
 from cdc_platform.verify.topic import PLACES, Heard, Topic, reread, within
 from cdc_platform.verify.unfold import unfold
 
@@ -44,29 +49,99 @@ class Retold:
     beyond: str
 
 
-def retell(keys: Sequence[str], history: pl.DataFrame, changelog: Opened, topic: Topic) -> Retold:
-    """``history``: KEY, PARTITION and OFFSET of the keys' rows in the changelog. Raises CdcError."""
+def retell(
+    keys: Sequence[str],
+    history: pl.DataFrame,
+    changelog: Opened,
+    topic: Topic,
+    emptied: Set[str] = frozenset(),
+) -> Retold:
+    """``history``: KEY, PARTITION, OFFSET, OPERATION and POSITION of the keys' rows in the changelog.
+    ``emptied``: keys that a truncation may have taken. Raises CdcError."""
     if topic.hear is None:
         return Retold({}, frozenset(), "Kafka was not asked")
     plan = _plan(keys, history, changelog, topic)
-    heard: list[Heard] = []
-    there: list[pl.DataFrame] = []
-    until = topic.clock() + topic.deadline
+    reading = _Reading(plan, changelog, topic, topic.clock() + topic.deadline)
     for cover in plan.covers:
-        mine = _of(keys) & within(cover)
-        for batch in reread(topic, cover, plan.starts(cover), until):
-            told = topic.hear(batch)
-            heard.append(Heard(told.rows.filter(mine), told.letters.filter(mine), told.repairs, told.unsent))
-        rows = changelog.table.read(changelog.handle, cover).filter(_of(keys))
-        there.append(rows.collect())
-    unsent = _together([each.unsent for each in heard])
-    found = _Both(
-        theirs=_said(_together([each.rows for each in heard]), unsent),
-        ours=_said(_together(there), unsent),
-        dead=_together([each.letters for each in heard]),
-        late=_together([each.repairs for each in heard]),
-    )
-    return Retold(_wrong(keys, found, topic), plan.decided(found.theirs), plan.beyond)
+        reading.add(cover)
+    reading.fill()
+    wrong = _wrong(keys, reading.found, topic)
+    if left := frozenset(emptied) - wrong.keys():
+        after = _after(plan.mine.filter(pl.col(KEY).is_in(list(left))), plan.held, changelog)
+        reading.extend(after)
+        reading.fill()
+        wrong = _wrong(keys, reading.found, topic)
+        left = left if reading.lacks(after) else frozenset()
+    return Retold(wrong, plan.decided(reading.whole, left), reading.beyond)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What Kafka told of the keys, and what the changelog has in the same ranges. ``since``: per partition
+    from where on all was read."""
+
+    plan: _Plan
+    changelog: Opened
+    topic: Topic
+    until: float
+    since: dict[int, int] = field(default_factory=dict)
+    heard: list[Heard] = field(default_factory=list)
+    ours: list[pl.DataFrame] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.since = {p: r.end for p, r in self.plan.newest.items()}
+        self.since |= {p: r.start for p, r in self.plan.covers[0].items()}
+
+    @property
+    def whole(self) -> Whole:
+        rows, unsent = ([getattr(each, name) for each in self.heard] for name in ("rows", "unsent"))
+        return whole_of(_together(rows), _together(unsent))
+
+    @property
+    def found(self) -> _Both:
+        whole = self.whole
+        return _Both(
+            theirs=_said(whole.rows, whole.holes),
+            ours=_said(_together(self.ours), whole.holes),
+            dead=_together([each.letters for each in self.heard]),
+            late=_together([each.repairs for each in self.heard]),
+        )
+
+    def add(self, cover: Ranges) -> None:
+        assert self.topic.hear is not None
+        mine = _of(self.plan.keys) & within(cover)
+        for batch in reread(self.topic, cover, self.plan.starts(cover), self.until):
+            told = self.topic.hear(batch)
+            rows, letters = told.rows.filter(mine), told.letters.filter(mine)
+            self.heard.append(Heard(rows, letters, told.repairs, told.unsent))
+        there = self.changelog.table.read(self.changelog.handle, cover)
+        self.ours.append(there.filter(_of(self.plan.keys)).collect())
+
+    def extend(self, starts: Offsets) -> None:
+        """Read from these places on, as far back as may be."""
+        newest = self.plan.newest
+        more = {p: Range(max(start, newest[p].start), self.since[p]) for p, start in starts.items()}
+        if more := {p: r for p, r in more.items() if r}:
+            self.add(more)
+            self.since |= {p: r.start for p, r in more.items()}
+
+    def fill(self) -> None:
+        """Read what tells values that were not sent."""
+        self.extend(dict.fromkeys(self.whole.holes[PARTITION].unique(), 0))
+
+    @property
+    def beyond(self) -> str:
+        ends = self.plan.newest
+        read = " ".join(f"{p}:{start}" for p, start in sorted(self.since.items()) if start < ends[p].end)
+        return (
+            f"beyond the changelog nothing can be told, as Kafka's records were read from {read or 'no offset'} "
+            "on only"
+        )
+
+    def lacks(self, starts: Offsets) -> bool:
+        """Whether not everything from these places on was read."""
+
+        return any(start < self.plan.newest[p].start for p, start in starts.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,49 +157,56 @@ class _Both:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """``covers``: what to read, one after the other. ``lasts``: place of each key's last row. ``whole``:
-    whether everything that ever was in the topic lies in the first of them."""
+    """``newest``: what may be read as a whole. ``covers``: what to read, one after the other. ``mine``: each
+    key's last row. ``unseen``: keys without one. ``whole``: whether everything that ever was in the topic
+    lies in the first of the covers."""
 
-    held: Ranges
-    covers: tuple[Ranges, ...]
-    lasts: Mapping[str, tuple[int, int]]
     keys: Sequence[str]
+    held: Ranges
+    newest: Ranges
+    covers: tuple[Ranges, ...]
+    mine: pl.DataFrame
+    unseen: frozenset[str]
     whole: bool
 
     def starts(self, cover: Ranges) -> dict[int, int]:
         """What is not read begins at its end."""
         return {p: cover[p].start if p in cover else r.end for p, r in self.held.items()}
 
-    def decided(self, heard: pl.DataFrame) -> frozenset[str]:
-        there = set(heard.select(KEY, *_PLACE).iter_rows())
-        found = {key for key, place in self.lasts.items() if (key, *place) in there}
-        return frozenset(found | {key for key in self.keys if key not in self.lasts and self.whole})
-
-    @property
-    def beyond(self) -> str:
-        read = " ".join(f"{p}:{r.start}" for p, r in sorted(self.covers[0].items())) or "no offset"
-        return f"beyond the changelog nothing can be told, as Kafka's records were read from {read} on only"
+    def decided(self, heard: Whole, partial: Set[str]) -> frozenset[str]:
+        """``partial``: keys of which not all was read that may have come after their last rows."""
+        told = heard.rows.select(KEY, *_PLACE).join(heard.holes, on=_PLACE, how="anti")
+        found = self.mine.select(KEY, *_PLACE).join(told, on=[KEY, *_PLACE], how="semi")
+        return frozenset(found[KEY]) - partial | (self.unseen if self.whole else frozenset())
 
 
 def _plan(keys: Sequence[str], history: pl.DataFrame, changelog: Opened, topic: Topic) -> _Plan:
     held = topic.log.available([topic.stream])[topic.stream.topic]
     ends = {p: min(changelog.handle.offsets.get(p, 0), r.end) for p, r in held.items()}
     newest = {p: Range(max(r.start, ends[p] - topic.newest), ends[p]) for p, r in held.items()}
-    mine = history.filter(pl.col(KEY).is_in(list(keys))).sort(OFFSET)
-    lasts = {key: (partition, offset) for key, partition, offset in mine.select(KEY, *_PLACE).iter_rows()}
-    starts: dict[int, int] = {}
-    for partition, offset in lasts.values():
-        starts[partition] = min(starts.get(partition, offset), offset)
-    if unseen := any(key not in lasts for key in keys):
+    mine = last(history.lazy().filter(pl.col(KEY).is_in(list(keys))), changelog.kind).collect()
+    starts: dict[int, int] = dict(mine.group_by(PARTITION).agg(pl.col(OFFSET).min()).iter_rows())
+    if unseen := frozenset(keys) - set(mine[KEY]):
         starts = dict.fromkeys(held, 0)
     cover = {p: Range(max(starts[p], r.start), r.end) for p, r in newest.items() if p in starts}
     older = [
         (partition, offset)
-        for partition, offset in sorted(set(lasts.values()))
+        for partition, offset in sorted(set(mine.select(_PLACE).iter_rows()))
         if partition in held and held[partition].start <= offset < newest[partition].start
     ]
-    whole = unseen and all(r.start == 0 for r in newest.values())
-    return _Plan(held, ({p: r for p, r in cover.items() if r}, *_one_by_one(older)), lasts, keys, whole)
+    whole = bool(unseen) and all(r.start == 0 for r in newest.values())
+    covers = ({p: r for p, r in cover.items() if r}, *_one_by_one(older))
+    return _Plan(keys, held, newest, covers, mine, unseen, whole)
+
+
+def _after(lasts: pl.DataFrame, held: Ranges, changelog: Opened) -> Offsets:
+    """Per partition the first place that may come after the first of these rows; nothing without any."""
+    if lasts.is_empty():
+        return {}
+    first = lasts.sort(place_of(changelog.kind)).row(0, named=True)[POSITION]
+    earlier = changelog.changes().select(PARTITION, OFFSET, POSITION).filter(before(first, changelog.kind))
+    ends = dict(earlier.group_by(PARTITION).agg(pl.col(OFFSET).max() + 1).collect().iter_rows())
+    return {p: ends.get(p, 0) for p in held}
 
 
 def _one_by_one(places: Sequence[tuple[int, int]]) -> Iterator[Ranges]:
@@ -146,12 +228,11 @@ def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=_KEYED), *frames], how="diagonal_relaxed")
 
 
-def _said(rows: pl.DataFrame, unsent: pl.DataFrame) -> pl.DataFrame:
-    """KEY, place, and one text of all that the row says, but for values that its event did not send."""
+def _said(rows: pl.DataFrame, holes: pl.DataFrame) -> pl.DataFrame:
+    """KEY, place, and one text of all that the row says, but for values that nobody knows."""
     if rows.is_empty():
         return pl.DataFrame(schema=pl.Schema({**_KEYED, "said": pl.String()}))
-    marks = unsent.drop(KEY).unique(_PLACE)
-    marks = rows.select(_PLACE).join(marks, on=_PLACE, how="left", maintain_order="left")
+    marks = rows.select(_PLACE).join(holes, on=_PLACE, how="left", maintain_order="left")
     sent = [
         rows[name].set(marks[name].fill_null(value=False), None) if name in marks.columns else rows[name]
         for name in rows.columns

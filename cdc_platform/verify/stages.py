@@ -9,8 +9,9 @@
 Invariants
 - The first hand-over from the source on counts: what comes after it only passed on what it was given.
 - Nothing is guessed. That Kafka has no record is told only of offsets that were read again.
-- Only the few keys of a result are looked into. Kafka is read from their last changelog rows on, no further
-  back than the topic's ``newest`` offsets, but for the records of those very rows; and it ends.
+- Only the few keys of a result are looked into, as they were where they were compared: what came later does
+  not hide what was wrong there. Kafka is read from their last changelog rows there on, no further back than
+  the topic's ``newest`` offsets, but for the records of those very rows; and it ends.
 - A verdict never waits for this: what goes wrong here leaves the stage unknown.
 
 The topic's records are read by the decoder that filled the table. So a value that the decoder misreads looks
@@ -25,9 +26,10 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.core.columns import KEY, OFFSET, OPERATION, PARTITION, POSITION
+from cdc_platform.core.columns import DELETE, KEY, OFFSET, OPERATION, PARTITION, POSITION
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.offsets import Offsets, Range
+from cdc_platform.core.position import Engine
 from cdc_platform.verify.as_of import NOT_RESENT, TRUNCATION, Opened, below, had_happened, last, standing
 from cdc_platform.verify.compare import Ground
 from cdc_platform.verify.finding import said
@@ -96,13 +98,20 @@ def stages(
     current: Opened,
     topic: Topic,
     known: Known | None = None,
+    upto: Offsets | None = None,
 ) -> dict[str, tuple[Stage, str] | None]:
     """Stage and what shows it, by key; None where topic, changelog and current table agree and the source
-    was not read. Raises CdcError."""
+    was not read. ``upto``: the offsets at which the keys were compared, if not with the source. Raises
+    CdcError."""
     lake = _lake(changelog, current, keys)
     right = _as_the_source(lake, known)
     asked = [key for key in keys if key not in right]
-    retold = retell(asked, lake.history, changelog, topic) if asked else Retold({}, frozenset(), "")
+    if not asked:
+        retold = Retold({}, frozenset(), "")
+    else:
+        history = lake.history.filter(_compared(lake, known, upto))
+        emptied = _emptied(asked, history, changelog, known)
+        retold = retell(asked, history, changelog, topic, emptied)
     return {key: _stage(key, lake, right, retold, known) for key in keys}
 
 
@@ -148,6 +157,27 @@ def _as_the_source(lake: _Lake, known: Known | None) -> frozenset[str]:
     history = lake.history.lazy().filter(below(lake.current.handle.offsets)).filter(happened)
     folded = dict(digests(_images(lake.changelog, history), known.shape))
     return frozenset(key for key, digest in known.rows.items() if folded.get(key) == digest)
+
+
+def _compared(lake: _Lake, known: Known | None, upto: Offsets | None) -> pl.Expr:
+    """True for the changelog's rows that count where the keys were compared."""
+    if known is not None:
+        happened = had_happened(known.at, known.since, lake.changelog.kind)
+        return below(lake.current.handle.offsets) & happened
+    return pl.lit(value=True) if upto is None else below(upto)
+
+
+def _emptied(
+    keys: Sequence[str], history: pl.DataFrame, changelog: Opened, known: Known | None
+) -> frozenset[str]:
+    """Keys that a truncation may have taken, by somebody: their last change was no deletion."""
+    if changelog.kind is Engine.MONGODB:
+        return frozenset()
+    kept = last(history.lazy(), changelog.kind).filter(pl.col(OPERATION) != DELETE)
+    there = set(kept.select(KEY).collect()[KEY])
+    standing_now = set(standing(history.lazy(), changelog.kind).select(KEY).collect()[KEY])
+    gone = {key for key in keys if known is None or known.rows.get(key, 0) is None}
+    return frozenset(there & (gone | set(keys) - standing_now))
 
 
 def _stage(

@@ -69,7 +69,6 @@ class Stage(StrEnum):
     TOPIC = "source → topic"
     CHANGELOG = "topic → changelog"
     CURRENT = "changelog → current"
-    FORMAT = "one format → the other"
     UNKNOWN = "unknown"
 
 

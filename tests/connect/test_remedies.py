@@ -14,7 +14,13 @@ from cdc_platform.connect.remedies import remedy
             "io.debezium.DebeziumException: The connector is trying to read change stream starting at "
             "PostgresOffsetContext [], but this is no longer available on the server. Reconfigure the "
             "connector to use a snapshot when needed if you want to recover.",
-            "cdc connector snapshot",
+            "the connector's replication slot is gone",
+        ),
+        (
+            "org.apache.kafka.connect.errors.DataException: Invalid value: null used for required field: "
+            '"collection", schema type: STRING\n'
+            "\tat io.debezium.connector.mongodb.MongoDbConnectorTask.validate(MongoDbConnectorTask.java:345)",
+            "resume token",
         ),
         (
             "Caused by: com.github.shyiko.mysql.binlog.network.ServerException: Could not find GTID state "

@@ -275,8 +275,9 @@ class LakeTableContract(ABC):
             with pytest.raises(StreamReplaced) as raised:
                 tables().open(other)
             assert raised.value.remedy
-            assert STREAM.identity in str(raised.value)
-            assert other.identity in str(raised.value)
+            assert STREAM.topic_id in str(raised.value)
+            assert other.topic_id in str(raised.value)
+            assert "up to offsets 0:1," in str(raised.value)
         assert keys(tables()) == ["a"]
 
     def test_partitions_that_are_added_start_without_an_offset(self, tables: Tables) -> None:

@@ -181,7 +181,9 @@ def test_records_removed_before_they_were_committed_fail(shop: Shop) -> None:
 
 
 def test_a_topic_made_anew_fails(shop: Shop) -> None:
-    assert_failed(check(shop, stream=shop.log.create(TOPIC, 2)), "The table was filled from", "uuid-1")
+    assert_failed(
+        check(shop, stream=shop.log.create(TOPIC, 2)), "Its topic was deleted and made again", "uuid-1"
+    )
 
 
 def test_a_topic_whose_records_are_all_gone_is_unknown(shop: Shop) -> None:

@@ -33,7 +33,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from cdc_platform.core.columns import DELETE, KEY, OPERATION
-from cdc_platform.core.errors import Conflict, StreamReplaced, Terminal
+from cdc_platform.core.errors import Conflict, Terminal
 from cdc_platform.core.history import rebuilding
 from cdc_platform.core.logical import stored
 from cdc_platform.core.model import Contents, Handle
@@ -54,7 +54,7 @@ from cdc_platform.lake.delta.replacing import (
     set_description,
 )
 from cdc_platform.lake.delta.transactions import STANDING, Standing, standing
-from cdc_platform.lake.identity import stream_of
+from cdc_platform.lake.identity import replaced, stream_of
 from cdc_platform.lake.selection import within
 from cdc_platform.lake.store import Place, is_delta
 
@@ -89,15 +89,10 @@ class DeltaLakeTable:
 
     def open(self, stream: Stream) -> Handle:
         table = self._found(stream)
-        owner = table.metadata().description
-        filled = filled_by(owner)
+        filled = filled_by(table.metadata().description)
         if filled is None or filled.identity != stream.identity:
-            raise StreamReplaced(
-                f"the table was filled from '{owner}', not from '{description(stream)}'",
-                where=self.uri,
-                remedy="the topic or the cluster was re-created, or the folder is of something else: to take "
-                "this topic from now on, cdc rebuild TABLE --from source",
-            )
+            upto = standing(table, self._place, filled).offsets if filled else NOWHERE
+            raise replaced(filled, stream, upto, where=self.uri)
         return self._handle(table, stream, standing(table, self._place, stream))
 
     def adopt(self, stream: Stream) -> Handle:

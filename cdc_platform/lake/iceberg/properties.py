@@ -16,9 +16,10 @@ import orjson
 import polars as pl
 from pyiceberg.table import Table
 
-from cdc_platform.core.errors import MovedBack, StreamReplaced, Terminal
+from cdc_platform.core.errors import MovedBack, Terminal
 from cdc_platform.core.model import Contents, Kind
 from cdc_platform.core.offsets import RANGES, Stream, parse
+from cdc_platform.lake.identity import replaced, stream_of
 
 RETRIES: Final = "commit.retry.num-retries"
 BEGUN: Final = "cdc.begun"
@@ -80,12 +81,9 @@ def is_filled_from(table: Table, stream: Stream) -> bool:
 def require_filled_from(table: Table, stream: Stream, *, where: str) -> None:
     """Raise StreamReplaced for a table that another topic fills."""
     if not is_filled_from(table, stream):
-        raise StreamReplaced(
-            f"the table was filled from '{table.properties.get(STREAM)}', not from '{stream.identity}'",
-            where=where,
-            remedy="the topic or the cluster was re-created, or the table is of something else: to take this "
-            "topic from now on, cdc rebuild TABLE --from source",
-        )
+        known = table.properties.get(STREAM)
+        filled = stream_of(known, stream.partitions) if known else None
+        raise replaced(filled, stream, numbers(table, OFFSETS), where=where)
 
 
 def require_ours(table: Table, partition_by: Sequence[str], *, where: str) -> None:
