@@ -123,6 +123,12 @@ def progress(answer: httpx.Response) -> Progress:
     )
 
 
+def position(answer: httpx.Response) -> dict[str, object]:
+    """The first committed position of the same answer, empty without one."""
+    positions = [each.offset for each in _read(_POSITIONS, answer).offsets if each.offset.model_fields_set]
+    return positions[0].model_dump(exclude_unset=True) if positions else {}
+
+
 def refused(answer: httpx.Response) -> dict[str, tuple[str, ...]]:
     """Setting → what is wrong with it, of ``PUT /connector-plugins/{class}/config/validate``."""
     values = (setting.value for setting in _read(_VALIDATION, answer).configs)

@@ -105,6 +105,10 @@ class ConnectClient:
         """Whether the connector has come to the stream. Terminal if there is no such connector."""
         return answers.progress(self._send("GET", f"/connectors/{name}/offsets", unknown=name))
 
+    def position(self, name: str) -> dict[str, object]:
+        """The position it has committed, as Debezium tells it; empty without one."""
+        return answers.position(self._send("GET", f"/connectors/{name}/offsets", unknown=name))
+
     def apply(self, name: str, config: Mapping[str, str]) -> Applied:
         """Create the connector, or give it these settings if it is there.
 

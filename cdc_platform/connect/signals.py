@@ -5,6 +5,8 @@ Invariants
   snapshot rows with a place among the events. A row that is not there any more has none: what was deleted
   unseen is not found this way.
 - A signal is one row of the captured table SIGNALS, so the connector comes to it at one place of the stream.
+  The connector adds two rows for each part that it reads. Rows go once they were heard, so that the table
+  stays small. What a row said stays in the database's log: one that goes early is heard all the same.
 - A name that holds a space, a quote or a dot is never given of a table: Debezium 3.4 writes it into the
   connector's position in a form that it cannot read itself, and the task never starts again.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import orjson
 from psycopg import sql
@@ -30,6 +32,8 @@ from cdc_platform.core.source import SIGNALS, Source
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _KIND: Final = "execute-snapshot"
+_WINDOWS: Final = ("snapshot-window-open", "snapshot-window-close")
+FORGOTTEN_AT_ONCE: Final = 10_000
 _HEARD: Final = "signal.data.collection"
 """The setting of a connector that hears of signals."""
 
@@ -116,18 +120,63 @@ def _named(source: Source, name: str) -> str:
     return f"{source.database}.{table.name}" if source.engine is Engine.MONGODB else exactly(table)
 
 
+def there(source: Source, *, windows: bool = False) -> list[str]:
+    """Ids of signals, at most FORGOTTEN_AT_ONCE; of those alone that the connector gave itself (``windows``).
+    Raises CdcError."""
+    table = source.table(SIGNALS)
+    match source.engine:
+        case Engine.MONGODB:
+            with mongodb.opened(source) as client:
+                kinds = {"type": {"$in": list(_WINDOWS)}} if windows else {}
+                rows = client[source.database][table.name].find(kinds, {"_id": 1}, limit=FORGOTTEN_AT_ONCE)
+                return [each["_id"] for each in rows if isinstance(each["_id"], str)]
+        case Engine.POSTGRESQL | Engine.MARIADB | Engine.MYSQL:
+            wanted = " WHERE type IN (%s, %s)" if windows else ""
+            query = f"SELECT id FROM {_full(source)}{wanted} LIMIT {FORGOTTEN_AT_ONCE}"
+            return [found for (found,) in _run(source, query, *(_WINDOWS if windows else ()))]
+        case _:
+            assert_never(source.engine)
+
+
+def forget(source: Source, ids: Sequence[str]) -> None:
+    """Remove signals that were heard. ``ids``: those that are gone already do no harm. Raises CdcError."""
+    if not ids:
+        return
+    match source.engine:
+        case Engine.MONGODB:
+            with mongodb.opened(source) as client:
+                client[source.database][source.table(SIGNALS).name].delete_many({"_id": {"$in": list(ids)}})
+        case Engine.POSTGRESQL:
+            _run(source, f"DELETE FROM {_full(source)} WHERE id = ANY(%s) RETURNING id", list(ids))
+        case Engine.MARIADB | Engine.MYSQL:
+            marks = ", ".join(["%s"] * len(ids))
+            _run(source, f"DELETE FROM {_full(source)} WHERE id IN ({marks})", *ids)
+        case _:
+            assert_never(source.engine)
+
+
+def _full(source: Source) -> str:
+    table = source.table(SIGNALS)
+    if source.engine is Engine.POSTGRESQL:
+        return sql.Identifier(table.schema, table.name).as_string()
+    return f"{binlog.quoted(table.schema)}.{binlog.quoted(table.name)}"
+
+
+def _run(source: Source, query: str, *values: object) -> list[tuple[Any, ...]]:
+    if source.engine is Engine.POSTGRESQL:
+        with postgresql.opened(source) as connection:
+            return postgresql.rows(connection, query, *values)
+    with binlog.opened(source) as reached:
+        return binlog.rows(reached, query, *values)
+
+
 def _insert(source: Source, signal_id: str, told: dict[str, object]) -> None:
     table = source.table(SIGNALS)
     row = (signal_id, _KIND, orjson.dumps(told).decode())
     match source.engine:
-        case Engine.POSTGRESQL:
-            full = sql.Identifier(table.schema, table.name).as_string()
-            with postgresql.opened(source) as connection:
-                connection.execute(f"INSERT INTO {full} (id, type, data) VALUES (%s, %s, %s)".encode(), row)
-        case Engine.MARIADB | Engine.MYSQL:
-            full = f"{binlog.quoted(table.schema)}.{binlog.quoted(table.name)}"
-            with binlog.opened(source) as reached:
-                binlog.rows(reached, f"INSERT INTO {full} (id, type, data) VALUES (%s, %s, %s)", *row)
+        case Engine.POSTGRESQL | Engine.MARIADB | Engine.MYSQL:
+            returning = " RETURNING id" if source.engine is Engine.POSTGRESQL else ""
+            _run(source, f"INSERT INTO {_full(source)} (id, type, data) VALUES (%s, %s, %s){returning}", *row)
         case Engine.MONGODB:
             _insert_document(source, table, {"_id": signal_id, "type": _KIND, "data": told})
         case _:

@@ -6,9 +6,11 @@ from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.remedies import remedy
+from cdc_platform.connect.resuming import REMEDY, ended
 from cdc_platform.connect.status import State, failure
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.masking import masked
+from cdc_platform.core.position import Engine
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.verify.capturing import Capturing, Connector
@@ -23,6 +25,10 @@ def connector_of(settings: Settings, source: Source) -> Connector:
     try:
         with ConnectClient(settings.connect_url, timeout=CONNECT_SECONDS, attempts=2) as client:
             status = client.find(name)
+            running = status is not None and status.is_all(State.RUNNING)
+            why = (
+                ended(source, client.position(name)) if running and source.engine is Engine.MONGODB else None
+            )
     except CdcError as error:
         return Connector(name, Capturing.UNREACHABLE, said(error).removesuffix("."))
     if status is None:
@@ -31,5 +37,17 @@ def connector_of(settings: Settings, source: Source) -> Connector:
         traces = [each for each in (status.trace, *(task.trace for task in status.tasks)) if each]
         told = masked("; ".join(map(failure, traces)))
         return Connector(name, Capturing.FAILED, told, remedy("\n".join(traces)))
-    running = Capturing.RUNNING if status.is_all(State.RUNNING) else Capturing.STANDING
-    return Connector(name, running, str(status))
+    if why is not None:
+        return Connector(name, Capturing.FAILED, f"it runs and hears nothing, as {why}", REMEDY)
+    return Connector(name, Capturing.RUNNING if running else Capturing.STANDING, str(status))
+
+
+def _ended(source: Source, client: ConnectClient) -> str | None:
+    """Why a connector that runs hears nothing; None if nothing is known. A server that is down is told by
+    what asks it."""
+    if source.engine is not Engine.MONGODB:
+        return None
+    try:
+        return ended(source, client.position(source.connector))
+    except CdcError:
+        return None

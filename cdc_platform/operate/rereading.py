@@ -8,6 +8,8 @@ Invariants
   the rows are there.
 - One signal at a time, and the end of a signal is the end of all that were given by then: one that comes
   while the connector reads for another is taken along, and what is told from then on has its id.
+- What was given before a signal was heard when its end is told: those rows of SIGNALS go then, and with them
+  those that the connector wrote while it read.
 - Nothing waits longer than the deadline.
 """
 
@@ -15,15 +17,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import notifications_topic
 from cdc_platform.connect.deploy import let_tell
-from cdc_platform.connect.signals import Ask, asks, require_heard, tell
+from cdc_platform.connect.signals import Ask, asks, forget, require_heard, tell, there
 from cdc_platform.connect.status import State
-from cdc_platform.core.errors import Terminal, Transient
+from cdc_platform.core.errors import CdcError, Terminal, Transient
 from cdc_platform.core.model import Records
 from cdc_platform.core.offsets import Offsets, Stream
 from cdc_platform.core.ports import LogReader, Registry
@@ -96,8 +98,20 @@ def _read(
     stream = _stream(log, topic, patience)
     starts = patience.again(lambda: log.ends([stream]))[topic]
     with closing(log.reader({stream: starts})) as reader:
+        before = _there(source)
         tell(source, ask, signal_id)
-        return has_ended(_told(reader, registry, patience), signal_id, source)
+        if not has_ended(_told(reader, registry, patience), signal_id, source):
+            return False
+    with suppress(CdcError):
+        forget(source, [signal_id, *before, *there(source, windows=True)])
+    return True
+
+
+def _there(source: Source) -> list[str]:
+    """Signals that will have been heard when a later one has; those that stay are in nobody's way."""
+    with suppress(CdcError):
+        return there(source)
+    return []
 
 
 def _written(log: KafkaLog, topic: str, patience: Patience) -> Offsets:

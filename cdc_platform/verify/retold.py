@@ -134,8 +134,8 @@ class _Reading:
         ends = self.plan.newest
         read = " ".join(f"{p}:{start}" for p, start in sorted(self.since.items()) if start < ends[p].end)
         return (
-            f"beyond the changelog nothing can be told, as Kafka's records were read from {read or 'no offset'} "
-            "on only"
+            "beyond the changelog nothing can be told, as Kafka's records were read from "
+            f"{read or 'no offset'} on only"
         )
 
     def lacks(self, starts: Offsets) -> bool:

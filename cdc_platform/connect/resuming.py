@@ -1,0 +1,96 @@
+"""Whether MongoDB can still go on from the place in its history that a connector has come to.
+
+A connector whose database was dropped, or whose server was restored to an earlier state, runs on and hears
+nothing (Debezium 3.4): its stream has ended, or waits for a time that may be long in coming. Connect tells no
+failure of it.
+
+Invariant: what is told here is seen in the server itself, never concluded from silence.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import bson
+from bson.errors import BSONError
+from bson.timestamp import Timestamp
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from cdc_platform.connect import mongodb
+from cdc_platform.core.source import Source
+
+LOOK: Final = 1.0
+"""Seconds that the server is asked for what ended a stream."""
+
+REMEDY: Final = (
+    "if that is the database that is meant, read everything anew with cdc connector snapshot, and remove "
+    "with cdc reconcile what it does not have"
+)
+
+_ENDING: Final = ("dropDatabase", "invalidate")
+_GONE: Final = frozenset({260, 280, 286})
+"""InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost."""
+
+
+def ended(
+    source: Source, position: Mapping[str, object], clock: Callable[[], float] = time.monotonic
+) -> str | None:
+    """Why the stream cannot go on from a connector's committed position; None if nothing is against it.
+
+    ``position``: as Connect tells it. Raises CdcError if the server does not answer.
+    """
+    token = _token(position.get("resume_token"))
+    if token is None:
+        return None
+    with mongodb.opened(source) as client:
+        reached: Timestamp = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+        at = _time(token)
+        if at is not None and at > reached:
+            return (
+                f"it has come to cluster time {at.time}.{at.inc}, and the server only to "
+                f"{reached.time}.{reached.inc}: the database was restored to an earlier state, or is "
+                "another one"
+            )
+        try:
+            return _ending(client, source.database, token, clock)
+        except OperationFailure as error:
+            if error.code not in _GONE:
+                raise
+            said = (error.details or {}).get("errmsg") or str(error)
+            return f"the server cannot go on from its resume token: {said}"
+
+
+def _ending(
+    client: MongoClient[dict[str, Any]], database: str, token: Mapping[str, Any], clock: Callable[[], float]
+) -> str | None:
+    wanted = [{"$match": {"operationType": {"$in": list(_ENDING)}}}]
+    end = clock() + LOOK
+    with client[database].watch(wanted, resume_after=token, max_await_time_ms=100) as stream:
+        while clock() < end:
+            if stream.try_next() is not None:
+                return f"the database {database} was dropped, which ended its stream"
+    return None
+
+
+def _token(told: object) -> Mapping[str, Any] | None:
+    """A token as the connector commits it: BSON in base64."""
+    if not isinstance(told, str):
+        return None
+    try:
+        return bson.decode(base64.b64decode(told))
+    except (binascii.Error, BSONError):
+        return None
+
+
+def _time(token: Mapping[str, Any]) -> Timestamp | None:
+    """The cluster time that a token begins with, after a byte that says so; None of another token."""
+    data = str(token.get("_data", ""))
+    try:
+        return Timestamp(int(data[2:10], 16), int(data[10:18], 16)) if data.startswith("82") else None
+    except ValueError:
+        return None
