@@ -25,7 +25,7 @@ from cdc_platform.connect import mongodb
 from cdc_platform.core.source import Source
 
 LOOK: Final = 1.0
-"""Seconds that the server is asked for what ended a stream."""
+"""Seconds that the server is asked for what ended a stream, at most."""
 
 REMEDY: Final = (
     "if that is the database that is meant, read everything anew with cdc connector snapshot, and remove "
@@ -57,7 +57,7 @@ def ended(
                 "another one"
             )
         try:
-            return _ending(client, source.database, token, clock)
+            return _ending(client, source.database, token, reached, clock)
         except OperationFailure as error:
             if error.code not in _GONE:
                 raise
@@ -66,14 +66,22 @@ def ended(
 
 
 def _ending(
-    client: MongoClient[dict[str, Any]], database: str, token: Mapping[str, Any], clock: Callable[[], float]
+    client: MongoClient[dict[str, Any]],
+    database: str,
+    token: Mapping[str, Any],
+    reached: Timestamp,
+    clock: Callable[[], float],
 ) -> str | None:
+    """Looks from the token on up to what the server had ``reached``."""
     wanted = [{"$match": {"operationType": {"$in": list(_ENDING)}}}]
     end = clock() + LOOK
     with client[database].watch(wanted, resume_after=token, max_await_time_ms=100) as stream:
         while clock() < end:
             if stream.try_next() is not None:
                 return f"the database {database} was dropped, which ended its stream"
+            at = _time(stream.resume_token or {})
+            if at is not None and at >= reached:
+                break
     return None
 
 

@@ -16,6 +16,7 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from deltalake import DeltaTable, write_deltalake
 
+from cdc_platform.connect import signals
 from cdc_platform.connect.client import ConnectClient
 from cdc_platform.connect.config import notifying
 from cdc_platform.connect.deploy import snapshot
@@ -168,6 +169,7 @@ def fill(db: Database) -> None:
 
 def test_whole_tables_are_read_again_and_an_empty_one_too(there: Captured) -> None:
     assert there.again(there.orders, there.empty) == sorted(there.key(n) for n in range(12))
+    assert signals.there(there.lake.source) == [], "all of them were heard"
 
 
 def test_exactly_the_rows_with_these_keys_are_read_and_none_for_keys_that_are_not_there(

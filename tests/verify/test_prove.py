@@ -301,7 +301,7 @@ def test_a_topic_that_was_made_anew_is_unknown(world: World) -> None:
     stream = Stream("cluster", STREAM.topic, "another", 3)
     result = world.prove(stream=stream)
     assert (result.verdict, result.cause) == (Verdict.UNKNOWN, Cause.TABLE_UNREADABLE)
-    assert "filled from" in result.reason
+    assert "made again" in result.reason
 
 
 @pytest.mark.parametrize("error", [Transient("no broker"), StreamReplaced("another topic")])
