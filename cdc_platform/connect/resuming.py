@@ -1,8 +1,9 @@
-"""Whether MongoDB can still go on from the place in its history that a connector has come to.
+"""Whether a source can still go on from the place in its history that a connector has come to.
 
-A connector whose database was dropped, or whose server was restored to an earlier state, runs on and hears
-nothing (Debezium 3.4): its stream has ended, or waits for a time that may be long in coming. Connect tells no
-failure of it.
+A connector of MongoDB whose database was dropped, or whose server was restored to an earlier state, runs on
+and hears nothing (Debezium 3.4): its stream has ended, or waits for a time that may be long in coming. One of
+PostgreSQL leaves out what a restored server writes at places that it has passed before. Connect tells no
+failure of either.
 
 Invariant: what is told here is seen in the server itself, never concluded from silence.
 """
@@ -13,7 +14,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import bson
 from bson.errors import BSONError
@@ -21,7 +22,8 @@ from bson.timestamp import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from cdc_platform.connect import mongodb
+from cdc_platform.connect import mongodb, postgresql
+from cdc_platform.core.position import Engine
 from cdc_platform.core.source import Source
 
 LOOK: Final = 1.0
@@ -32,6 +34,7 @@ REMEDY: Final = (
     "with cdc reconcile what it does not have"
 )
 
+_RESTORED: Final = "the database was restored to an earlier state, or is another one"
 _ENDING: Final = ("dropDatabase", "invalidate")
 _GONE: Final = frozenset({260, 280, 286})
 """InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost."""
@@ -44,17 +47,39 @@ def ended(
 
     ``position``: as Connect tells it. Raises CdcError if the server does not answer.
     """
-    token = _token(position.get("resume_token"))
-    if token is None:
+    match source.engine:
+        case Engine.MONGODB:
+            token = _token(position.get("resume_token"))
+            return None if token is None else _ended_stream(source, token, clock)
+        case Engine.POSTGRESQL:
+            lsn = position.get("lsn")
+            return _ahead(source, lsn) if isinstance(lsn, int) else None
+        case Engine.MARIADB | Engine.MYSQL:
+            return None
+        case _:
+            assert_never(source.engine)
+
+
+def _ahead(source: Source, lsn: int) -> str | None:
+    with postgresql.opened(source) as connection:
+        [(written,)] = postgresql.rows(connection, "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint")
+    if lsn <= written:
         return None
+    return f"it has come to LSN {_lsn(lsn)}, and the server only to {_lsn(written)}: {_RESTORED}"
+
+
+def _lsn(place: int) -> str:
+    return f"{place >> 32:X}/{place & 0xFFFFFFFF:X}"
+
+
+def _ended_stream(source: Source, token: Mapping[str, Any], clock: Callable[[], float]) -> str | None:
     with mongodb.opened(source) as client:
         reached: Timestamp = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
         at = _time(token)
         if at is not None and at > reached:
             return (
                 f"it has come to cluster time {at.time}.{at.inc}, and the server only to "
-                f"{reached.time}.{reached.inc}: the database was restored to an earlier state, or is "
-                "another one"
+                f"{reached.time}.{reached.inc}: {_RESTORED}"
             )
         try:
             return _ending(client, source.database, token, reached, clock)

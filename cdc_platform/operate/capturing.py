@@ -10,7 +10,6 @@ from cdc_platform.connect.resuming import REMEDY, ended
 from cdc_platform.connect.status import State, failure
 from cdc_platform.core.errors import CdcError
 from cdc_platform.core.masking import masked
-from cdc_platform.core.position import Engine
 from cdc_platform.core.settings import Settings
 from cdc_platform.core.source import Source
 from cdc_platform.verify.capturing import Capturing, Connector
@@ -26,9 +25,7 @@ def connector_of(settings: Settings, source: Source) -> Connector:
         with ConnectClient(settings.connect_url, timeout=CONNECT_SECONDS, attempts=2) as client:
             status = client.find(name)
             running = status is not None and status.is_all(State.RUNNING)
-            why = (
-                ended(source, client.position(name)) if running and source.engine is Engine.MONGODB else None
-            )
+            why = _ended(source, client) if running else None
     except CdcError as error:
         return Connector(name, Capturing.UNREACHABLE, said(error).removesuffix("."))
     if status is None:
@@ -38,15 +35,13 @@ def connector_of(settings: Settings, source: Source) -> Connector:
         told = masked("; ".join(map(failure, traces)))
         return Connector(name, Capturing.FAILED, told, remedy("\n".join(traces)))
     if why is not None:
-        return Connector(name, Capturing.FAILED, f"it runs and hears nothing, as {why}", REMEDY)
+        return Connector(name, Capturing.FAILED, f"it runs and does not hear all, as {why}", REMEDY)
     return Connector(name, Capturing.RUNNING if running else Capturing.STANDING, str(status))
 
 
 def _ended(source: Source, client: ConnectClient) -> str | None:
-    """Why a connector that runs hears nothing; None if nothing is known. A server that is down is told by
+    """Why a connector that runs does not hear all; None if nothing is known. A server that is down is told by
     what asks it."""
-    if source.engine is not Engine.MONGODB:
-        return None
     try:
         return ended(source, client.position(source.connector))
     except CdcError:

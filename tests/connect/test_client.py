@@ -217,6 +217,20 @@ def test_pausing_returns_when_the_tasks_are_paused(worker: Worker, client: Conne
     assert client.pause(NAME).is_all(State.PAUSED)
 
 
+def test_a_connector_that_has_failed_is_stopped_and_its_position_forgotten(
+    worker: Worker, client: ConnectClient
+):
+    stopped = Answer(
+        200,
+        f'{{"name":"{NAME}","connector":{{"state":"STOPPED","worker_id":"w"}},"tasks":[],"type":"source"}}'.encode(),
+    )
+    worker.on(f"PUT /connectors/{NAME}/stop", OK)
+    worker.on(f"DELETE /connectors/{NAME}/offsets", OK)
+    worker.on(STATUS, recorded("status_failed"), recorded("status_failed"), stopped)
+    client.forget(NAME)
+    assert worker.asked[-1] == f"DELETE /connectors/{NAME}/offsets"
+
+
 def test_resuming_is_bounded(worker: Worker, client: ConnectClient, slept: list[float]):
     worker.on(f"PUT /connectors/{NAME}/resume", OK)
     worker.on(STATUS, recorded("status_paused"))
