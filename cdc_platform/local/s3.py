@@ -90,7 +90,7 @@ def _client(endpoint: str) -> Any:
 
 
 @contextmanager
-def serving(folder: Path, chance: random.Random, timeout_s: float = 60.0) -> Iterator[S3Server]:
+def serving(folder: Path, chance: random.Random, timeout_s: float = 120.0) -> Iterator[S3Server]:
     """A server of one's own on a free port, its log in ``folder``, until the block is left.
 
     Raises Transient or Terminal if it does not start.
