@@ -138,7 +138,7 @@ class _Work:
         places = {key: place for each in found for key, place in each.places.items() if key in chosen}
         extra = {key for key in wanted if wrong.get(key) is Kind.EXTRA}
         asked = [key for key in wanted if key not in extra]
-        told(f"reading {len(asked)} rows again, deleting {len(places)}")
+        told(f"rows to read again: {len(asked)}, to delete: {len(places)}")
         came = self._read(asked) if asked else set()
         if places:
             self._delete(Orphans(found[-1].at, places, 0))

@@ -78,7 +78,7 @@ def basis(past: Past, stream: Stream, shape: Shape) -> Proven | str:
         if note.doubted:
             return "the last proof that read every row failed"
         if past.now() - note.whole.taken_at >= past.every:
-            return f"it was read so last on {note.whole.taken_at:%Y-%m-%d %H:%M} UTC"
+            return f"the last time was {note.whole.taken_at:%Y-%m-%d %H:%M} UTC, longer ago than full_hours"
         if note.identity != past.history.identity():
             return "its current table is another one than the last proof compared"
     except CdcError as error:

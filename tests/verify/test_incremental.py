@@ -297,7 +297,7 @@ REASONS = {
     another_table: "its current table is another one",
     forgotten: "log no longer has version",
     other_columns: "other columns than at the last proof",
-    late: "it was read so last on 2026-11-01 12:00 UTC",
+    late: "the last time was 2026-11-01 12:00 UTC, longer ago than full_hours",
     unreadable: "the note of the last check cannot be read",
 }
 

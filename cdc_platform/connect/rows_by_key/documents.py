@@ -76,7 +76,7 @@ def _family(key: str, where: str) -> str:
         value = orjson.loads(key)
     except ValueError as error:
         raise Terminal(
-            f"{key} is no key of this table: it is not JSON ({error})",
+            f"{key} is no key of this table: it is not JSON",
             where=where,
             remedy='give keys as the lake has them in _key: 7, "a", {"$oid": "…"}',
         ) from error
