@@ -112,5 +112,6 @@ def _silent(subject: Subject, what: str) -> Unprovable:
         Cause.CONNECTOR_SILENT,
         what,
         where=f"topic {subject.markers}",
-        remedy="look at the connector's status in Kafka Connect; it needs some seconds after a crash",
+        remedy="the check lag says how the connector is (cdc verify --checks lag); after a crash it needs "
+        "some seconds",
     )
