@@ -29,6 +29,9 @@ from cdc_platform.core.source import Source
 LOOK: Final = 1.0
 """Seconds that the server is asked for what ended a stream, at most."""
 
+AHEAD: Final = 60
+"""Seconds of cluster time: a token may stand a little past the last write, as one of a stream at rest does."""
+
 REMEDY: Final = (
     "if that is the database that is meant, read everything anew with cdc connector snapshot, and remove "
     "with cdc reconcile what it does not have"
@@ -76,7 +79,7 @@ def _ended_stream(source: Source, token: Mapping[str, Any], clock: Callable[[], 
     with mongodb.opened(source) as client:
         reached: Timestamp = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
         at = _time(token)
-        if at is not None and at > reached:
+        if at is not None and at.time > reached.time + AHEAD:
             return (
                 f"it has come to cluster time {at.time}.{at.inc}, and the server only to "
                 f"{reached.time}.{reached.inc}: {_RESTORED}"
