@@ -30,7 +30,7 @@ LOOK: Final = 1.0
 """Seconds that the server is asked for what ended a stream, at most."""
 
 AHEAD: Final = 60
-"""Seconds of cluster time: a token may stand a little past the last write, as one of a stream at rest does."""
+"""Seconds of cluster time. A token may stand a little past the last write: that of a stream at rest does."""
 
 REMEDY: Final = (
     "if that is the database that is meant, read everything anew with cdc connector snapshot, and remove "
