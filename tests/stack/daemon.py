@@ -92,12 +92,17 @@ class Daemon:
 
 
 @contextmanager
-def daemon(lake: Lake, **settings: object) -> Iterator[Daemon]:
-    """The daemon runs within the block; none of its processes, nor of its runs, outlives it."""
+def daemon(
+    lake: Lake, prepare: Callable[[Daemon], None] = lambda _: None, **settings: object
+) -> Iterator[Daemon]:
+    """The daemon runs within the block; none of its processes, nor of its runs, outlives it. ``prepare``:
+    what is done to its instance before it starts."""
     env = environment(lake, **settings)
     command = ["-m", "dagster._daemon", "run", "-f", "tests/project.py", "-d", str(ROOT)]
-    with _instance(env) as instance, _running(env, ROOT, command):
-        yield Daemon(lake, instance, env)
+    with _instance(env) as instance:
+        prepare(dagster := Daemon(lake, instance, env))
+        with _running(env, ROOT, command):
+            yield dagster
 
 
 @contextmanager
