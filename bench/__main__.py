@@ -183,14 +183,17 @@ def _proof(folder: Path, rows: int, repetitions: int) -> list[Result]:
             def measure(
                 what: str, of: int, engine: str = engine.lower(), uri: str = uri, times: int = 1
             ) -> list[Measured]:
-                words = (what, engine, uri, str(folder / f"{engine}-{of}"), str(of))
+                words = (what, engine, uri, "delta", str(folder / f"{engine}-{of}"), str(of))
                 return [in_its_own_process("bench.proof", *words) for _ in range(times)]
 
-            measure("prepare", rows // 4)
-            [quarter] = measure("full", rows // 4)
-            measure("prepare", rows)
-            full = measure("full", rows, times=repetitions)
+            for of in (rows // 4, rows):
+                measure("fill", of)
+                measure("write", of)
+                full = measure("full", of, times=1 if of < rows else repetitions)
+                if of < rows:
+                    [quarter] = full
             measure("change", rows)
+            measure("replicate", rows)
             some = measure("incremental", rows, times=repetitions)
             peer, variant = f"a proof of every row on {engine}", f"{rows:,} rows of {engine}, 1 % changed"
             found += [

@@ -12,24 +12,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
+import psutil
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """``seconds``: wall clock. ``cpu_seconds``: of all threads. ``peak_mb``: resident memory."""
+    """``seconds``: wall clock. ``cpu_seconds``: of all threads. ``peak_mb``: resident memory. ``server``: CPU
+    seconds of a server that was asked, None if none was watched."""
 
     seconds: float
     cpu_seconds: float
     peak_mb: float
     count: int
+    server: float | None = None
 
 
-def timed(work: Callable[[], int]) -> Measured:
-    """``work`` returns how much it did."""
+def timed(work: Callable[[], int], server: int | None = None) -> Measured:
+    """``work`` returns how much it did. ``server``: a process to be watched with those that it starts."""
+    before = None if server is None else _server_seconds(server)
     began, cpu = time.perf_counter(), time.process_time()
     count = work()
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
+    theirs = None if server is None or before is None else _server_seconds(server) - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(seconds, used, peak, count)
+    return Measured(seconds, used, peak, count, theirs)
+
+
+def _server_seconds(pid: int) -> float:
+    """CPU seconds of a process and of all that it started, those that have ended, too."""
+    server = psutil.Process(pid)
+    return sum(sum(each.cpu_times()[:4]) for each in (server, *server.children(recursive=True)))
 
 
 def in_its_own_process(

@@ -1,32 +1,35 @@
 """A proof of a large narrow table after 1 % of its rows changed: of every row, and of those alone.
 
-python -m bench.proof prepare|full|change|incremental ENGINE URI FOLDER ROWS
+python -m bench.proof fill|write|full|change|replicate|incremental|prefiltered ENGINE URI FORMAT FOLDER ROWS
+                      [--commits N] [--server PID]
 
-``ENGINE``: postgresql or mongodb; its table ``bench_proof`` is made anew. The lake's tables are written as
-they would be replicated, without Kafka: what is measured is the proof. ``full`` leaves what ``incremental``
-goes on from; ``incremental`` leaves nothing, so that it can be measured again.
+In this order. ``fill`` and ``change`` write into the source (its table ``bench_proof`` is made anew),
+``write`` and ``replicate`` into the lake's tables, as they would be replicated but without Kafka: what is
+measured is the proof. ``full`` leaves what ``incremental`` goes on from, which leaves nothing, so that it can
+be measured again. ``prefiltered``: the same, with the source asked what has changed (PostgreSQL).
+``--commits``: that the changes come in. ``--server``: the database's process, whose CPU seconds are told.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-import psycopg
 
 from bench.measure import tell, timed
+from bench.sources import ONE_IN, TABLE, source
 from cdc_platform.core import columns
-from cdc_platform.core.model import Kind
-from cdc_platform.core.naming import TableId
+from cdc_platform.core.model import Format, Kind
 from cdc_platform.core.offsets import Range, Stream
 from cdc_platform.core.position import POSITIONS, Engine
+from cdc_platform.core.settings import Settings
 from cdc_platform.kafka.log import KafkaLog
-from cdc_platform.lake.delta.history import DeltaHistory
-from cdc_platform.lake.delta.table import DeltaLakeTable
+from cdc_platform.platform import lake_of
 from cdc_platform.verify.compare import Ground
 from cdc_platform.verify.incremental import Seen, prove_since, remember
 from cdc_platform.verify.judging import compared
@@ -34,64 +37,74 @@ from cdc_platform.verify.notes import Notes
 from cdc_platform.verify.since import basis
 from cdc_platform.verify.subject import Past, Subject
 from cdc_platform.verify.truth import Truth
-from cdc_platform.verify.truth.mongodb import MongoTruth, connect
-from cdc_platform.verify.truth.postgresql import PostgresTruth
 from cdc_platform.verify.verdict import Verdict
 
-TABLE = "bench_proof"
 STREAM = Stream("bench", f"bench.public.{TABLE}", "bench-1", 1)
 STEP = 250_000
-ONE_IN = 100
-"""Of so many rows one changes, all over the table."""
 
 
 def main() -> None:
-    what, engine, uri, folder, rows = sys.argv[1:]
-    bench = Bench(Engine(engine), uri, Path(folder), int(rows))
-    tell(timed(getattr(bench, what)))
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument(
+        "what",
+        choices=("fill", "write", "full", "change", "replicate", "incremental", "prefiltered"),
+    )
+    arguments.add_argument("engine", type=Engine)
+    arguments.add_argument("uri")
+    arguments.add_argument("format", type=Format)
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("rows", type=int)
+    arguments.add_argument("--commits", type=int, default=1)
+    arguments.add_argument("--server", type=int)
+    given = arguments.parse_args()
+    bench = Bench(given.engine, given.uri, given.format, given.folder, given.rows, given.commits)
+    tell(timed(getattr(bench, given.what), given.server))
 
 
 class Bench:
-    def __init__(self, engine: Engine, uri: str, folder: Path, rows: int) -> None:
-        self.engine, self.uri, self.rows = engine, uri, rows
-        self.changelog = DeltaLakeTable(folder / f"{TABLE}_changes", Kind.CHANGELOG, engine=engine)
-        self.current = DeltaLakeTable(folder / TABLE, Kind.CURRENT, engine=engine)
+    def __init__(
+        self, engine: Engine, uri: str, into: Format, folder: Path, rows: int, commits: int = 1
+    ) -> None:
+        self.engine, self.format, self.rows, self.commits = engine, into, rows, commits
+        self.source = source(engine, uri)
+        lake = lake_of(Settings(lake_root=str(folder)), into)
+        self.changelog = lake.table(("bench", f"{TABLE}_changes"), Kind.CHANGELOG, (), engine)
+        self.current = lake.table(("bench", TABLE), Kind.CURRENT, (), engine)
         self.past = Past(
-            Notes(folder / "checks", TABLE),
-            DeltaHistory(folder / TABLE),
+            Notes(folder / "checks", f"{into}_{TABLE}"),
+            lake.history(("bench", TABLE)),
             lambda: datetime.now(UTC),
             timedelta(days=1),
-            prefilter=engine is Engine.POSTGRESQL,
         )
 
-    def prepare(self) -> int:
-        """The table in the source, and the same rows in the lake."""
-        self._fill()
+    def fill(self) -> int:
+        self.source.fill(self.rows)
+        return self.rows
+
+    def write(self) -> int:
+        """The rows that ``fill`` has made."""
         for start in range(0, self.rows, STEP):
             ids = pl.int_range(start, min(self.rows, start + STEP), eager=True)
-            rows = self._lake_rows(ids, pl.repeat("c", len(ids), eager=True), start, 0.5)
+            rows = self._lake_rows(ids, "c", start, 0.5)
             span = {0: Range(start, start + len(ids))}
             self.changelog.append(self.changelog.open(STREAM), rows, span, {})
             self.current.append(self.current.open(STREAM), rows, span, {})
         return self.rows
 
     def change(self) -> int:
-        """One row of each hundred, in the source and in the lake."""
-        ids = pl.int_range(0, self.rows, ONE_IN, eager=True)
-        if self.engine is Engine.POSTGRESQL:
-            with psycopg.connect(self.uri, autocommit=True) as connection:
-                connection.execute(
-                    f"UPDATE {TABLE} SET v = id + 0.25 WHERE id %% {ONE_IN} = %s".encode(), (0,)
-                )
-        else:
-            with connect(self.uri) as client:
-                client["bench"][TABLE].update_many(
-                    {"_id": {"$mod": [ONE_IN, 0]}}, [{"$set": {"v": {"$add": ["$_id", 0.25]}}}]
-                )
-        rows = self._lake_rows(ids, pl.repeat("u", len(ids), eager=True), self.rows, 0.25)
-        span = {0: Range(self.rows, self.rows + len(ids))}
-        self.changelog.append(self.changelog.open(STREAM), rows, span, {})
-        self.current.merge(self.current.open(STREAM), rows, span, {})
+        """One row of each hundred."""
+        self.source.change()
+        return self.rows // ONE_IN
+
+    def replicate(self) -> int:
+        """The rows that ``change`` has changed, those of each commit all over the table."""
+        first, ids = self.rows, pl.int_range(0, self.rows, ONE_IN, eager=True)
+        for number in range(self.commits):
+            some = ids.gather_every(self.commits, number)
+            rows = self._lake_rows(some, "u", first, 0.25)
+            span = {0: Range(first, first := first + len(some))}
+            self.changelog.append(self.changelog.open(STREAM), rows, span, {})
+            self.current.merge(self.current.open(STREAM), rows, span, {})
         return len(ids)
 
     def full(self) -> int:
@@ -104,6 +117,10 @@ class Bench:
             seen = Seen(found.current.handle.version, found.counts.current or 0)
             remember(subject, self.past, ground, seen, None, subject.truth.ground())
         return self.rows
+
+    def prefiltered(self) -> int:
+        self.past = replace(self.past, prefilter=True)
+        return self.incremental()
 
     def incremental(self) -> int:
         with self._subject() as subject:
@@ -126,63 +143,42 @@ class Bench:
     @contextmanager
     def _subject(self) -> Iterator[Subject]:
         log = KafkaLog("127.0.0.1:1")  # is never asked
-        if self.engine is Engine.POSTGRESQL:
-            names = TableId("public", TABLE), TableId("public", "cdc_markers")
-            database = self.uri.rpartition("/")[2]
-            with closing(PostgresTruth(self.uri, database, *names)) as truth:
-                yield Subject(TABLE, STREAM, truth, log, self.changelog, self.current, "", past=self.past)
-            return
-        with connect(self.uri) as client:
-            mongo = MongoTruth(client, "bench", TABLE)
-            yield Subject(TABLE, STREAM, mongo, log, self.changelog, self.current, "", past=self.past)
+        with self.source.truth() as truth:
+            yield Subject(
+                TABLE, STREAM, truth, log, self.changelog, self.current, "", format=self.format,
+                past=self.past,
+            )  # fmt: skip
 
-    def _fill(self) -> None:
-        if self.engine is Engine.POSTGRESQL:
-            with psycopg.connect(self.uri, autocommit=True) as connection:
-                connection.execute(f"DROP TABLE IF EXISTS {TABLE}".encode())
-                connection.execute(
-                    f"CREATE TABLE {TABLE} (id bigint PRIMARY KEY, v double precision, name text)".encode()
-                )
-                made = "SELECT n, n + 0.5, 'name ' || n % 977 FROM generate_series(0, %s::bigint - 1) n"
-                connection.execute(
-                    f"INSERT INTO {TABLE} {made.replace(' % ', ' %% ')}".encode(), (self.rows,)
-                )
-                connection.execute(f"VACUUM ANALYZE {TABLE}".encode())
-            return
-        with connect(self.uri) as client:
-            collection = client["bench"][TABLE]
-            collection.drop()
-            for start in range(0, self.rows, 10_000):
-                collection.insert_many(
-                    {"_id": n, "v": n + 0.5, "name": f"name {n % 977}"}
-                    for n in range(start, min(self.rows, start + 10_000))
-                )
-
-    def _lake_rows(self, ids: pl.Series, operations: pl.Series, first: int, added: float) -> pl.DataFrame:
+    def _lake_rows(self, ids: pl.Series, operation: str, first: int, added: float) -> pl.DataFrame:
         """At consecutive offsets, with positions of long ago."""
         now = datetime(2026, 11, 1, tzinfo=UTC)
-        mongodb = self.engine is Engine.MONGODB
-        key = (
-            ids.cast(pl.String)
-            if mongodb
-            else pl.select(pl.concat_str(pl.lit('{"id":'), ids.cast(pl.String), pl.lit("}"))).to_series()
-        )
-        position = {"seconds": 1, "ord": 1, "total_order": 0} if mongodb else {"lsn": 1, "tx_id": 3}
+        name = "_id" if self.engine is Engine.MONGODB else "id"
         kind = POSITIONS[self.engine]
+        text = ids.cast(pl.String)
         return pl.select(
-            key.alias(columns.KEY),
-            operations.alias(columns.OPERATION),
+            (text if name == "_id" else pl.concat_str(pl.lit('{"id":'), text, pl.lit("}"))).alias(
+                columns.KEY
+            ),
+            pl.repeat(operation, len(ids)).alias(columns.OPERATION),
             pl.lit(now, dtype=columns.UTC_MICROS).alias(columns.TIMESTAMP),
-            pl.lit(pl.Series([position], dtype=kind)).first().alias(columns.POSITION),
+            pl.lit(pl.Series([_POSITION[self.engine]], dtype=kind)).first().alias(columns.POSITION),
+            pl.lit(None, dtype=pl.Boolean).alias(columns.RESENT),
             pl.lit(STREAM.topic).alias(columns.TOPIC),
             pl.lit(0, dtype=pl.Int32).alias(columns.PARTITION),
             pl.int_range(first, first + len(ids), eager=True).alias(columns.OFFSET),
             pl.lit(now, dtype=columns.UTC_MICROS).alias(columns.INGESTED),
             pl.lit(now.date()).alias(columns.INGESTED_ON),
-            ids.alias("_id" if mongodb else "id"),
+            ids.alias(name),
             (ids + added).alias("v"),
             pl.format("name {}", ids % 977).alias("name"),
         )
+
+
+_POSITION = {
+    Engine.MONGODB: {"seconds": 1, "ord": 1, "total_order": 0},
+    Engine.POSTGRESQL: {"lsn": 1, "tx_id": 3},
+    Engine.MARIADB: {"gtid": "0-1-1", "file": "mariadb-bin.000001", "pos": 1, "row": 0},
+}
 
 
 if __name__ == "__main__":

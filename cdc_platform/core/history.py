@@ -121,6 +121,14 @@ class History(Protocol):
         """
         ...
 
+    def differences(self, after: int, upto: int) -> Iterator[pl.DataFrame]:
+        """KEY and CHANGE of the rows by which the two versions differ, in batches of no order. Of a row that
+        changed more than once, or came and went, more may be told than that.
+
+        Raises as ``changes``, and Forgotten where rows may have changed so that nothing of it would be told.
+        """
+        ...
+
     def damaged(self, version: int | None = None) -> tuple[str, ...]:
         """The files of a version, the newest if none is given, that cannot be read, a few words each.
 

@@ -30,7 +30,8 @@ _NONE: Final = "{}"
 
 def digests(rows: pl.LazyFrame, shape: Shape, buckets: Set[int] | None = None) -> Iterator[tuple[str, int]]:
     """Key text and row digest of every row, or of those in ``buckets``, in batches of 50,000."""
-    for batch in rows.collect_batches(chunk_size=BATCH_ROWS):
+    compared = [name for name in rows.collect_schema() if name == KEY or shape.field(name) is not None]
+    for batch in rows.select(compared).collect_batches(chunk_size=BATCH_ROWS):
         yield from _of_batch(batch, shape, buckets)
 
 

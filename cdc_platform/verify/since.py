@@ -33,7 +33,6 @@ from cdc_platform.core.model import Kind
 from cdc_platform.core.offsets import Offsets, Stream
 from cdc_platform.core.position import is_snapshot
 from cdc_platform.verify.as_of import TRUNCATION, LakeState, Opened, had_happened, standing
-from cdc_platform.verify.feed import windows
 from cdc_platform.verify.notes import Proven
 from cdc_platform.verify.position import SourcePosition
 from cdc_platform.verify.rows import digests
@@ -155,13 +154,12 @@ def _fed(note: Proven, history: History, upto: int) -> _Fed | str:
     keys: set[str] = set()
     grown = 0
     try:
-        for window in windows(commits, after):
-            for batch in history.changes(*window, columns=[KEY]):
-                keys.update(batch[KEY])
-                grown += batch.filter(pl.col(CHANGE) == INSERT).height
-                grown -= batch.filter(pl.col(CHANGE) == DELETE).height
-                if len(keys) > MOST_KEYS:
-                    return f"commits have changed more than {MOST_KEYS:,} of its rows since the last proof"
+        for batch in history.differences(after, upto):
+            keys.update(batch[KEY])
+            grown += batch.filter(pl.col(CHANGE) == INSERT).height
+            grown -= batch.filter(pl.col(CHANGE) == DELETE).height
+            if len(keys) > MOST_KEYS:
+                return f"commits have changed more than {MOST_KEYS:,} of its rows since the last proof"
     except (Forgotten, Damaged) as error:
         return f"what its commits changed cannot be told: {error.what}"
     return _Fed(frozenset(keys), grown)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from cdc_platform.core.columns import DELETE, KEY, OFFSET, UPDATE
+from cdc_platform.core.columns import DELETE, KEY, OFFSET, PARTITION, UPDATE
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import CHANGE, COMMIT, REBUILT, Damaged, Forgotten
 from cdc_platform.core.model import Kind
@@ -125,6 +127,83 @@ def test_some_columns_of_a_change_come_alone(current: IcebergLakeTable, history:
     apply(current, [row(0, 0, "a", v=1, items=[{"sku": "s"}])], {0: Range(0, 1)})
     [found] = history.changes(0, 1, columns=[OFFSET])
     assert found.columns == [OFFSET, CHANGE, COMMIT]
+
+
+def told(history: IcebergHistory, after: int, upto: int) -> list[tuple[str, str]]:
+    return sorted(pl.concat(history.differences(after, upto)).select(KEY, CHANGE).rows())
+
+
+def test_two_versions_differ_by_the_rows_that_are_not_in_both_whatever_came_between(
+    current: IcebergLakeTable, history: IcebergHistory, catalog: SqlCatalog
+) -> None:
+    apply(current, [row(0, n, f"k{n}", v=n) for n in range(6)], {0: Range(0, 6)})
+    for n in range(6, 9):
+        apply(current, [row(0, n, "k1", UPDATE, v=n)], {0: Range(n, n + 1)})
+    apply(current, [row(0, 9, "comes and goes"), row(0, 10, "k2", DELETE)], {0: Range(9, 11)})
+    compact(catalog, NAME)
+    apply(current, [row(0, 11, "comes and goes", DELETE), row(0, 12, "stays")], {0: Range(11, 13)})
+    assert told(history, 1, 7) == [("k1", "delete"), ("k1", "insert"), ("k2", "delete"), ("stays", "insert")]
+    assert told(history, 0, 1) == [(f"k{n}", "insert") for n in range(6)]
+    assert told(history, 7, 7) == []
+
+
+def test_any_history_differs_by_its_rows(catalog: SqlCatalog, current: IcebergLakeTable) -> None:
+    history, chance, ends = IcebergHistory(lambda: catalog, NAME), random.Random(5), [0, 0]
+    states: list[set[tuple[object, ...]]] = [set()]
+    for _ in range(12):
+        rows = []
+        for partition in range(2):
+            for key in chance.sample(range(12), chance.randint(0, 4)):
+                kind = chance.choice([UPDATE, UPDATE, DELETE])
+                rows.append(row(partition, ends[partition], f"{partition}-{key}", kind, v=key))
+                ends[partition] += 1
+        apply(current, rows, {p: Range(0, end) for p, end in enumerate(ends)})
+        found = current.rows().select(KEY, PARTITION, OFFSET).collect()
+        states.append(set(found.rows()))
+    for after, then in enumerate(states):
+        for upto, now in enumerate(states[after:], after):
+            expected = [(row[0], "delete") for row in then - now] + [(row[0], "insert") for row in now - then]
+            assert told(history, after, upto) == sorted(expected), (after, upto)
+
+
+def test_of_rows_that_are_there_twice_each_is_told(
+    current: IcebergLakeTable, history: IcebergHistory
+) -> None:
+    twice = [row(0, 0, "a", v=1), row(0, 0, "a", v=1), row(0, 1, "b", v=1)]
+    add(current, twice, {0: Range(0, 2)})
+    assert changed(history, 0, 1) == [(1, "insert", "a", 1), (1, "insert", "a", 1), (1, "insert", "b", 1)]
+    add(current, twice[:1], {})
+    apply(current, [row(0, 2, "a", DELETE)], {0: Range(2, 3)})
+    assert changed(history, 2, 3) == [(3, "delete", "a", 1)] * 3
+    assert told(history, 1, 3) == [("a", "delete"), ("a", "delete")]
+
+
+def test_what_another_program_changed_is_not_known_by_the_rows_places(
+    current: IcebergLakeTable, history: IcebergHistory, catalog: SqlCatalog
+) -> None:
+    apply(current, [row(0, 0, "a", v=1)], {0: Range(0, 1)})
+    table = catalog.load_table(NAME)
+    rows = table.scan().to_arrow()
+    at = rows.schema.get_field_index("v")
+    table.overwrite(rows.set_column(at, rows.schema.field(at), pa.array([2], rows.schema.field(at).type)))
+    upto = catalog.load_table(NAME).metadata.last_sequence_number
+    with pytest.raises(Forgotten, match="another program"):
+        list(history.differences(1, upto))
+
+
+def test_files_that_are_gone_do_not_make_two_versions_alike(
+    current: IcebergLakeTable, history: IcebergHistory, catalog: SqlCatalog, tmp_path: Path
+) -> None:
+    apply(current, [row(0, 0, "a", v=1)], {0: Range(0, 1)})
+    [path] = (tmp_path / "shop" / "orders" / "data").glob("*.parquet")
+    apply(current, [row(0, 1, "a", UPDATE, v=2)], {0: Range(1, 2)})
+    away = path.rename(tmp_path / path.name)
+    with pytest.raises(Forgotten, match="not there any more"):
+        list(history.differences(1, 2))
+    away.rename(path)
+    expire(catalog, NAME, datetime.now(UTC) + timedelta(seconds=1))
+    with pytest.raises(Forgotten, match="version 1"):
+        list(history.differences(1, 2))
 
 
 def test_rows_without_a_key_are_among_the_changes(catalog: SqlCatalog) -> None:

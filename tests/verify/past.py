@@ -54,6 +54,9 @@ class MemoryHistory:
                 before, now = self._version(number - 1).rows, self._version(number).rows
                 yield self._changed(number, before, now, columns)
 
+    def differences(self, after: int, upto: int) -> Iterator[pl.DataFrame]:
+        return self.changes(after, upto, columns=[KEY])
+
     def damaged(self, version: int | None = None) -> tuple[str, ...]:
         del version
         return ()

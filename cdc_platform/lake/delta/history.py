@@ -23,6 +23,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import (
     CHANGE,
@@ -92,6 +93,10 @@ class DeltaHistory:
             self._require_files(after, upto)  # a vacuum may have come in between
             what = f"the change feed of versions {after + 1} to {upto} cannot be read: {_short(error)}"
             raise Damaged(what, where=self.uri) from error
+
+    def differences(self, after: int, upto: int) -> Iterator[pl.DataFrame]:
+        if after < upto:
+            yield from self.changes(after, upto, columns=[KEY])
 
     def damaged(self, version: int | None = None) -> tuple[str, ...]:
         actions = pl.DataFrame(pa.table(self._table(version).get_add_actions(flatten=True)))

@@ -3,14 +3,14 @@
 Invariants
 - A version is a snapshot's sequence number; only ancestors of the newest snapshot count. One that was expired
   is left out of the commits, and changes that reach over it are forgotten.
-- What a snapshot changed is what differs between the files that it took out and those that it put in. A row
-  is known by its key, its place in Kafka and the time it was written: rows that stand on both sides were only
-  moved from file to file.
+- What a snapshot changed is what differs between the files that it took out and those that it put in, and
+  what two versions differ by is what their files differ by: see ``exchanged``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,7 +25,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
-from cdc_platform.core.columns import INGESTED, KEY, OFFSET, PARTITION
+from cdc_platform.core.columns import KEY
 from cdc_platform.core.errors import Transient
 from cdc_platform.core.history import (
     CHANGE,
@@ -43,11 +43,11 @@ from cdc_platform.core.history import (
     not_over,
 )
 from cdc_platform.core.offsets import RANGES, parse
-from cdc_platform.lake.iceberg.arrow import from_file
+from cdc_platform.lake.iceberg.exchanged import ROW, apart, nothing, read
 from cdc_platform.lake.iceberg.failures import answering
 from cdc_platform.lake.store import unanswered
 
-_ROW: Final = [KEY, PARTITION, OFFSET, INGESTED]
+_NTH: Final = "_cdc_nth"
 
 
 class IcebergHistory:
@@ -106,6 +106,38 @@ class IcebergHistory:
                 )
             yield self._changed(table, schema, known[version], columns)
 
+    def differences(self, after: int, upto: int) -> Iterator[pl.DataFrame]:
+        table = self._table()
+        known = {_number(each): each for each in _snapshots(table)}
+        between = [_commit(each) for n, each in known.items() if after < n <= upto]
+        if rebuilt := last_rebuilt(between):
+            raise not_over(rebuilt, self.uri)
+        if other := next((each for each in between if not each.ours), None):
+            raise Forgotten(
+                f"version {other.version} was written by another program, which may have changed a row and "
+                "left its place in Kafka",
+                where=self.uri,
+            )
+        then, now = (self._files_at(table, known, version) for version in (after, upto))
+        removed = [file for path, file in then.items() if path not in now]
+        added = [file for path, file in now.items() if path not in then]
+        with self._reading(upto):
+            gone, come = apart(table, _schema_at(table, known.get(upto)), removed, added)
+        for rows, change in ((gone, DELETE), (come, INSERT)):
+            yield rows.select(KEY, pl.lit(change).alias(CHANGE))
+
+    def _files_at(self, table: Table, known: Mapping[int, Snapshot], version: int) -> dict[str, DataFile]:
+        if not version:  # the table as it was made
+            return {}
+        if version not in known:
+            raise Forgotten(f"the snapshot of version {version} is not there any more", where=self.uri)
+        found = {}
+        for task in table.scan(snapshot_id=known[version].snapshot_id).plan_files():
+            if task.delete_files:
+                raise Damaged(f"{task.file.file_path} has deletes beside it", where=self.uri)
+            found[task.file.file_path] = task.file
+        return found
+
     def damaged(self, version: int | None = None) -> tuple[str, ...]:
         table = self._table()
         found = [each for each in _snapshots(table) if version is None or _number(each) <= version]
@@ -118,20 +150,22 @@ class IcebergHistory:
         self, table: Table, schema: Schema, snapshot: Snapshot, columns: Sequence[str] | None
     ) -> pl.DataFrame:
         version = _number(snapshot)
-        try:
+        with self._reading(version):
             removed, added = _files(table, snapshot)
-            narrow = schema.select(*_ROW)
-            gone = pl.concat([_read(table, file, narrow) for file in removed] or [_nothing(narrow)])
-            come = pl.concat([_read(table, file, narrow) for file in added] or [_nothing(narrow)])
-            before, after = _without(gone, come), _without(come, gone)
+            before, after = apart(table, schema, removed, added)
             wanted = list(columns or (field.name for field in schema.fields))
-            whole = schema.select(*dict.fromkeys([*wanted, *_ROW]))
+            whole = schema.select(*dict.fromkeys([*wanted, *ROW]))
             return pl.concat(
                 [
                     _images(table, whole, removed, before, after, (PREIMAGE, DELETE)),
                     _images(table, whole, added, after, before, (POSTIMAGE, INSERT)),
                 ]
             ).select(*wanted, CHANGE, pl.lit(version, dtype=pl.Int64).alias(COMMIT))
+
+    @contextmanager
+    def _reading(self, version: int) -> Iterator[None]:
+        try:
+            yield
         except FileNotFoundError as error:
             raise Forgotten(
                 f"the files of version {version} are not there any more: {error}",
@@ -162,19 +196,13 @@ def _images(
     marked = rows.with_columns(
         pl.when(paired).then(pl.lit(kinds[0])).otherwise(pl.lit(kinds[1])).alias(CHANGE)
     )
-    read = (_read(table, file, schema) for file in files if marked.height)
-    found = [rows.join(marked, on=_ROW, nulls_equal=True) for rows in read]
-    return pl.concat([_nothing(schema).with_columns(pl.lit("").alias(CHANGE)), *found])
-
-
-def _read(table: Table, file: DataFile, schema: Schema) -> pl.DataFrame:
-    with table.io.new_input(file.file_path).open() as source:
-        return _frame(from_file(pq.read_table(source), schema))
-
-
-def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """Also of rows that have no key: truncations, and those of tables without one."""
-    return rows.join(others, on=_ROW, how="anti", nulls_equal=True)
+    if set(schema.column_names) <= set(ROW):
+        return marked
+    files = files if marked.height else ()
+    found = [read(table, file, schema).join(marked, on=ROW, how="semi", nulls_equal=True) for file in files]
+    nth = pl.int_range(pl.len()).over(ROW).alias(_NTH)  # of the same row
+    among = pl.concat([nothing(schema), *found]).with_columns(nth)
+    return among.join(marked.with_columns(nth), on=[*ROW, _NTH], nulls_equal=True).drop(_NTH)
 
 
 def _snapshots(table: Table) -> list[Snapshot]:
@@ -250,20 +278,12 @@ def _unreadable(error: Exception, where: str) -> Transient:
     )
 
 
-def _nothing(schema: Schema) -> pl.DataFrame:
-    return _frame(schema_to_pyarrow(schema).empty_table())
-
-
 def _schema_at(table: Table, snapshot: Snapshot | None) -> Schema:
     """Of the table as a snapshot left it; the newest one's are the table's own."""
     newest = table.current_snapshot()
     if snapshot is None or newest is None or snapshot.snapshot_id == newest.snapshot_id:
         return table.schema()
     return table.schemas().get(snapshot.schema_id or 0, table.schema())
-
-
-def _frame(rows: pa.Table) -> pl.DataFrame:
-    return pl.DataFrame(rows)
 
 
 def _short(error: Exception) -> str:
