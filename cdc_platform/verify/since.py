@@ -1,12 +1,12 @@
 """What has changed in a lake's tables since the last proof that passed, as of a new position T of the source.
 
-    keys    of every event that the last proof may not have seen, of every row that a commit of the current
-            table changed since then, and those that the source itself names
+    keys    of every event that the last proof may not have seen, of every row by which the current table
+            differs from its version then, and those that the source itself names
     rows    of these keys in the lake as of T
 
 Invariants
-- Every other row of the current table is the one that the last proof compared: no commit has touched it, and
-  the table's number of rows is what its commits make of the number then.
+- Every other row of the current table is the one that the last proof compared: it was there then, and the
+  table's number of rows is what these differences make of the number then.
 - Events are taken from the offsets that the topic had before the last proof's position: every event below
   them was part of what it compared.
 - As of T, keys with events that had not happened at T are judged by the changelog, as ``as_of`` does it.

@@ -20,6 +20,7 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.types import PrimitiveType
 
 from cdc_platform.core.columns import INGESTED, KEY, OFFSET, PARTITION
 from cdc_platform.lake.iceberg.arrow import from_file
@@ -139,4 +140,5 @@ def _span(schema: Schema, file: DataFile, name: str) -> tuple[Any, Any] | None:
     low, high = (file.lower_bounds or {}).get(at), (file.upper_bounds or {}).get(at)
     if low is None or high is None or (file.null_value_counts or {}).get(at, 1):
         return None
+    assert isinstance(field.field_type, PrimitiveType)
     return from_bytes(field.field_type, low), from_bytes(field.field_type, high)
