@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import Final
 
 import httpx
-import tenacity
 
 from cdc_platform.connect import answers
+from cdc_platform.connect.requests import Requests
 from cdc_platform.connect.status import ConnectorStatus, Progress, State
 from cdc_platform.core.errors import Terminal, Transient
 
@@ -34,9 +34,7 @@ class Applied(StrEnum):
 class ConnectClient:
     """A client of one worker, which speaks for its cluster. Close it, or use it as a context.
 
-    ``timeout``: seconds for one request; Connect answers within 90, since validating settings connects to
-    the database. ``attempts``: how often one request is made at most; between two of them it waits 0.2 s,
-    then twice as long each time, up to 3 s. ``clock``: seconds, monotonic.
+    ``timeout``, ``attempts``: of one request (``Requests``). ``clock``: seconds, monotonic.
     """
 
     def __init__(
@@ -48,9 +46,8 @@ class ConnectClient:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout, connect=5.0))
-        self._attempts = attempts
+        self._requests = Requests(url, timeout, attempts, sleep)
+        self.url = self._requests.url
         self._sleep = sleep
         self._clock = clock
 
@@ -61,14 +58,14 @@ class ConnectClient:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._requests.close()
 
     def wait_ready(self, deadline: float) -> None:
         """Return once the worker answers as a member of its cluster; Transient after ``deadline`` seconds."""
         end = self._clock() + deadline
         for pause in _pauses():
             try:
-                self._once("GET", "/connectors")
+                self._requests.once("GET", "/connectors")
             except Transient as error:
                 if self._clock() + pause >= end:
                     raise Transient(
@@ -82,32 +79,32 @@ class ConnectClient:
 
     def list(self) -> tuple[str, ...]:
         """Names of the connectors, sorted."""
-        return tuple(sorted(answers.names(self._send("GET", "/connectors"))))
+        return tuple(sorted(answers.names(self._requests.send("GET", "/connectors"))))
 
     def status(self, name: str) -> ConnectorStatus:
         """State of the connector and of each task. Terminal if there is no such connector."""
         found = self.find(name)
         if found is None:
-            raise self._unknown(name)
+            raise self._requests.unknown(name)
         return found
 
     def find(self, name: str) -> ConnectorStatus | None:
         """Its status; None if Connect has not heard of it, as for a moment after it was created."""
-        answer = self._retrying("GET", f"/connectors/{name}/status")
+        answer = self._requests.answer("GET", f"/connectors/{name}/status")
         known = answer.is_success or answer.status_code == httpx.codes.NOT_FOUND
-        return answers.status(answer if known else self._accepted(answer))
+        return answers.status(answer if known else self._requests.accepted(answer))
 
     def config(self, name: str) -> dict[str, str]:
         """The settings the connector has, with its credentials. Terminal if there is no such connector."""
-        return answers.settings(self._send("GET", f"/connectors/{name}/config", unknown=name))
+        return answers.settings(self._requests.send("GET", f"/connectors/{name}/config", unknown=name))
 
     def progress(self, name: str) -> Progress:
         """Whether the connector has come to the stream. Terminal if there is no such connector."""
-        return answers.progress(self._send("GET", f"/connectors/{name}/offsets", unknown=name))
+        return answers.progress(self._requests.send("GET", f"/connectors/{name}/offsets", unknown=name))
 
     def position(self, name: str) -> dict[str, object]:
         """The position it has committed, as Debezium tells it; empty without one."""
-        return answers.position(self._send("GET", f"/connectors/{name}/offsets", unknown=name))
+        return answers.position(self._requests.send("GET", f"/connectors/{name}/offsets", unknown=name))
 
     def apply(self, name: str, config: Mapping[str, str]) -> Applied:
         """Create the connector, or give it these settings if it is there.
@@ -118,7 +115,7 @@ class ConnectClient:
         wanted = {**config, "name": name}
         self._require_plugin(wanted["connector.class"])
         self._require_valid(name, wanted)
-        answer = self._send("PUT", f"/connectors/{name}/config", wanted)
+        answer = self._requests.send("PUT", f"/connectors/{name}/config", wanted)
         return Applied.CREATED if answer.status_code == httpx.codes.CREATED else Applied.UPDATED
 
     def verify(self, name: str, before: ConnectorStatus | None = None) -> ConnectorStatus:
@@ -156,16 +153,16 @@ class ConnectClient:
         """Restart the connector and its tasks, or those of them that have failed. Returns before they run."""
         failed = str(only_failed).lower()
         path = f"/connectors/{name}/restart?includeTasks=true&onlyFailed={failed}"
-        self._send("POST", path, unknown=name)
+        self._requests.send("POST", path, unknown=name)
 
     def pause(self, name: str, deadline: float = 30.0) -> ConnectorStatus:
         """Stop capturing, keeping the position. Returns once it has; Transient after ``deadline`` seconds."""
-        self._send("PUT", f"/connectors/{name}/pause", unknown=name)
+        self._requests.send("PUT", f"/connectors/{name}/pause", unknown=name)
         return self._reached(name, State.PAUSED, deadline)
 
     def resume(self, name: str, deadline: float = 30.0) -> ConnectorStatus:
         """Go on where ``pause`` stopped. Returns once all tasks run; Transient after ``deadline`` seconds."""
-        self._send("PUT", f"/connectors/{name}/resume", unknown=name)
+        self._requests.send("PUT", f"/connectors/{name}/resume", unknown=name)
         return self._reached(name, State.RUNNING, deadline)
 
     def forget(self, name: str, deadline: float = 30.0) -> None:
@@ -174,9 +171,9 @@ class ConnectClient:
         Whether it runs or has failed: who lost the position of a connector is here to be rid of it.
         """
         failed = self.status(name).failures
-        self._send("PUT", f"/connectors/{name}/stop", unknown=name)
+        self._requests.send("PUT", f"/connectors/{name}/stop", unknown=name)
         self._reached(name, State.STOPPED, deadline, failed)
-        self._send("DELETE", f"/connectors/{name}/offsets", unknown=name)
+        self._requests.send("DELETE", f"/connectors/{name}/offsets", unknown=name)
 
     def delete(self, name: str, deadline: float = 30.0) -> None:
         """Remove the connector. Its topics and its position stay: one of the same name goes on from there.
@@ -184,10 +181,10 @@ class ConnectClient:
         Returns once its tasks have stopped, when its topics can go too: a task that finds them gone holds up
         the whole worker. Transient after ``deadline`` seconds.
         """
-        self._send("DELETE", f"/connectors/{name}", unknown=name)
+        self._requests.send("DELETE", f"/connectors/{name}", unknown=name)
         end = self._clock() + deadline
         for pause in _pauses():
-            left = self._retrying("GET", f"/connectors/{name}/status")
+            left = self._requests.answer("GET", f"/connectors/{name}/status")
             if left.status_code == httpx.codes.NOT_FOUND:
                 return
             if self._clock() + pause >= end:
@@ -221,7 +218,7 @@ class ConnectClient:
         )
 
     def _require_plugin(self, wanted: str) -> None:
-        installed = answers.plugins(self._send("GET", "/connector-plugins"))
+        installed = answers.plugins(self._requests.send("GET", "/connector-plugins"))
         if wanted not in installed:
             raise Terminal(
                 f"Kafka Connect has no plugin {wanted}; installed are {', '.join(installed) or 'none'}",
@@ -231,7 +228,7 @@ class ConnectClient:
 
     def _require_valid(self, name: str, config: Mapping[str, str]) -> None:
         path = f"/connector-plugins/{config['connector.class']}/config/validate"
-        refused = answers.refused(self._send("PUT", path, config))
+        refused = answers.refused(self._requests.send("PUT", path, config))
         if refused:
             lines = [f"{setting}: {message}" for setting, messages in refused.items() for message in messages]
             raise Terminal(
@@ -239,67 +236,6 @@ class ConnectClient:
                 where=self.url,
                 remedy=f"correct {', '.join(refused)}",
             )
-
-    def _send(
-        self, method: str, path: str, body: Mapping[str, str] | None = None, *, unknown: str = ""
-    ) -> httpx.Response:
-        """The accepted answer. ``unknown``: the connector that a 404 means."""
-        answer = self._retrying(method, path, body)
-        if unknown and answer.status_code == httpx.codes.NOT_FOUND:
-            raise self._unknown(unknown)
-        return self._accepted(answer)
-
-    def _unknown(self, name: str) -> Terminal:
-        return Terminal(
-            f"Kafka Connect knows no connector {name}",
-            where=self.url,
-            remedy="list the connectors; deploy the source if it is not among them",
-        )
-
-    def _retrying(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
-        retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Transient),
-            stop=tenacity.stop_after_attempt(self._attempts),
-            wait=tenacity.wait_exponential(multiplier=0.2, max=3.0),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return retry(self._once, method, path, body)
-
-    def _once(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
-        """One request. Raises Transient where the same request may succeed later."""
-        try:
-            answer = self._http.request(method, path, json=body)
-        except httpx.TransportError as error:
-            raise Transient(
-                f"Kafka Connect does not answer {method} {path}: {error}",
-                where=self.url,
-                remedy="start Kafka Connect, or correct its address (CDC_CONNECT_URL)",
-            ) from error
-        if answer.status_code == httpx.codes.CONFLICT:
-            raise Transient(
-                f"Kafka Connect is busy with a rebalance: {answers.message(answer)}",
-                where=self.url,
-                remedy="ask again when its workers have settled",
-            )
-        if answer.is_server_error:
-            raise Transient(
-                f"Kafka Connect answers {method} {path} with {answer.status_code}: {answers.message(answer)}",
-                where=self.url,
-                remedy="look into the worker's log",
-            )
-        return answer
-
-    def _accepted(self, answer: httpx.Response) -> httpx.Response:
-        if answer.is_success:
-            return answer
-        request = answer.request
-        raise Terminal(
-            f"Kafka Connect refuses {request.method} {request.url.path} "
-            f"({answer.status_code}): {answers.message(answer)}",
-            where=self.url,
-            remedy="correct what Connect names",
-        )
 
 
 def _pauses() -> Iterator[float]:

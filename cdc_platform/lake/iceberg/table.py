@@ -25,9 +25,8 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
 )
 from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.manifest import DataFile
-from pyiceberg.table import FileScanTask, Table, Transaction
-from pyiceberg.table.metadata import TableMetadata, TableMetadataV1
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 
 from cdc_platform.core.columns import DELETE, KEY, OPERATION
 from cdc_platform.core.errors import Conflict, Terminal
@@ -39,7 +38,7 @@ from cdc_platform.core.position import Engine
 from cdc_platform.core.reservation import reservation_of
 from cdc_platform.lake.iceberg.bounds import without_bounds
 from cdc_platform.lake.iceberg.failures import answering
-from cdc_platform.lake.iceberg.files import holding, kept, row_bytes, written
+from cdc_platform.lake.iceberg.files import holding, row_bytes
 from cdc_platform.lake.iceberg.marks import documented, logical
 from cdc_platform.lake.iceberg.opening import found_or_made
 from cdc_platform.lake.iceberg.past import REMEMBERED, forgetting, without_past
@@ -59,6 +58,7 @@ from cdc_platform.lake.iceberg.properties import (
     text,
 )
 from cdc_platform.lake.iceberg.replacing import exchange_columns
+from cdc_platform.lake.iceberg.snapshots import new_files, rows_of, told_by, version_of, write
 from cdc_platform.lake.identity import stream_of
 from cdc_platform.lake.selection import within
 
@@ -127,7 +127,7 @@ class IcebergLakeTable:
     ) -> Handle:
         opened = self._opened(handle)
         with self._committing(handle, rows, advance, info, positions) as (transaction, arrow, summary):
-            _write(transaction, opened.base, arrow, summary)
+            write(transaction, opened.base, arrow, summary)
         return self._handle(opened.table, opened.stream)
 
     def merge(self, handle: Handle, rows: pl.DataFrame, advance: Ranges, info: Mapping[str, str]) -> Handle:
@@ -136,7 +136,7 @@ class IcebergLakeTable:
             keys = rows[KEY]
             live = arrow.filter((rows[OPERATION] != DELETE).to_arrow())
             hit = list(holding(opened.base, keys)) if len(keys) else []
-            _write(transaction, opened.base, live, summary, hit, keys)
+            write(transaction, opened.base, live, summary, hit, keys)
         return self._handle(opened.table, opened.stream)
 
     def replace(
@@ -154,7 +154,7 @@ class IcebergLakeTable:
         owner = {} if is_filled_from(opened.table, opened.stream) else filled_from(opened.stream)
         with self._transaction(handle, "the exchange of all rows") as transaction:
             exchange_columns(transaction, handle.logical, columns)
-            made = [file for frame in rows for file in _new_files(transaction, opened.base, stored(frame))]
+            made = [file for frame in rows for file in new_files(transaction, opened.base, stored(frame))]
             update = transaction.update_snapshot(snapshot_properties={**rebuilding(info), **now})
             with update.overwrite() as snapshot:
                 for task in opened.base.scan().plan_files():
@@ -168,7 +168,7 @@ class IcebergLakeTable:
         return row_bytes(self._opened(handle).base, ranges)
 
     def read(self, handle: Handle, ranges: Ranges | None = None) -> pl.LazyFrame:
-        rows = _rows(self._opened(handle).base)
+        rows = rows_of(self._opened(handle).base)
         return rows if ranges is None else rows.filter(within(ranges))
 
     def snapshot(self) -> tuple[Handle, int]:
@@ -178,11 +178,11 @@ class IcebergLakeTable:
             except NoSuchTableError as error:
                 raise Terminal("there is no such Iceberg table", where=self.uri) from error
         filled = stream_of(table.properties.get(STREAM, ""), int(table.properties.get(PARTITIONS, 0)))
-        return self._handle(table, filled), int(_told_by(table).get("total-records", 0))
+        return self._handle(table, filled), int(told_by(table).get("total-records", 0))
 
     def rows(self) -> pl.LazyFrame:
         with self._answering("could not be loaded"):
-            return _rows(self._catalog().load_table(self._identifier))
+            return rows_of(self._catalog().load_table(self._identifier))
 
     def commits(self) -> pl.DataFrame:
         with self._answering("could not be loaded"):
@@ -191,12 +191,12 @@ class IcebergLakeTable:
     def newest_info(self) -> Mapping[str, str]:
         """What the newest commit carried."""
         with self._answering("could not be loaded"):
-            return _told_by(self._catalog().load_table(self._identifier))
+            return told_by(self._catalog().load_table(self._identifier))
 
     def _handle(self, table: Table, stream: Stream) -> Handle:
         columns, moving = pl.Schema(schema_to_pyarrow(table.schema())), without_past(table)
         return Handle(
-            _version(table),
+            version_of(table),
             columns,
             numbers(table, OFFSETS),
             logical(table.schema(), columns),
@@ -205,7 +205,7 @@ class IcebergLakeTable:
             _Opened(table, moving, stream, moving.metadata),
             stream.identity,
             numbers(table, BEGUN),
-            reservation_of(_told_by(table)),
+            reservation_of(told_by(table)),
         )
 
     def _opened(self, handle: Handle) -> _Opened:
@@ -271,50 +271,3 @@ class _Opened:
     @property
     def used(self) -> bool:
         return self.table.metadata is not self.opened_at
-
-
-def _new_files(transaction: Transaction, base: Table, rows: pa.Table) -> Iterator[DataFile]:
-    """Files with the rows, in the columns that the table has within the transaction."""
-    if told := without_bounds(rows, transaction.table_metadata.properties):
-        transaction.set_properties(told)
-    yield from written(transaction.table_metadata, base.io, rows)
-
-
-def _write(
-    transaction: Transaction,
-    base: Table,
-    rows: pa.Table,
-    summary: dict[str, str],
-    hit: Sequence[FileScanTask] = (),
-    keys: pl.Series | None = None,
-) -> None:
-    """One snapshot: the rows in new files, and each file that was hit exchanged for one without the keys."""
-    metadata = transaction.table_metadata
-    update = transaction.update_snapshot(snapshot_properties=summary)
-    with update.overwrite() if hit else update.merge_append() as snapshot:
-        for task in hit:
-            assert keys is not None
-            snapshot.delete_data_file(task.file)
-            for file in written(metadata, base.io, kept(base, metadata, task.file, keys)):
-                snapshot.append_data_file(file)
-        for file in written(metadata, base.io, rows):
-            snapshot.append_data_file(file)
-
-
-def _rows(table: Table) -> pl.LazyFrame:
-    columns = pl.Schema(schema_to_pyarrow(table.schema()))
-    if (snapshot := table.current_snapshot()) is None:
-        return pl.LazyFrame(schema=columns)
-    return pl.scan_iceberg(table, snapshot_id=snapshot.snapshot_id).select(*columns)
-
-
-def _told_by(table: Table) -> Mapping[str, str]:
-    """What the newest commit carries."""
-    newest = table.current_snapshot()
-    return newest.summary.additional_properties if newest and newest.summary else {}
-
-
-def _version(table: Table) -> int:
-    """Rises by one with each snapshot."""
-    assert not isinstance(table.metadata, TableMetadataV1)
-    return table.metadata.last_sequence_number
