@@ -32,13 +32,13 @@ def refusal(folder: Path, text: str) -> Terminal:
 
 
 def test_every_wrong_field_is_named_once_with_what_is_expected_there(tmp_path: Path) -> None:
-    wrong = HEAD + "  formatz: [delta]\n  schedules: {prove: every day}\n  verify: {full_hours: 0}\n"
+    wrong = HEAD + "  formatz: [delta]\n  schedules: {prove: every day}\n  verify: {full_hours: -1}\n"
     assert refusal(tmp_path, wrong).what.splitlines() == [
         "4 fields are wrong:",
         "    uri: this field is missing",
         "    schedules.prove: it has to be a cron expression: minute, hour, day of the month, month, day of "
         "the week, or a word as @daily",
-        "    verify.full_hours: Input should be greater than 0",
+        "    verify.full_hours: Input should be greater than or equal to 0",
         "    formatz: there is no such field; formats is one",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,9 +21,9 @@ class Verification(BaseModel):
     full_hours: Annotated[
         float,
         Field(
-            gt=0,
+            ge=0,
             description="Hours after which a check in Dagster reads every row of a table again. Between them "
-            "it reads the keys that have changed since the last proof.",
+            "it reads the keys that have changed since the last proof. 0: every check reads every row.",
         ),
     ] = 20
     incremental: Annotated[
@@ -44,6 +45,11 @@ class Verification(BaseModel):
         Reading,
         Field(description="Of MongoDB: the members that documents are read from, as a read preference."),
     ] = "primary"
+
+    @property
+    def every(self) -> timedelta | None:
+        """After how long all rows are read again; None for each time."""
+        return timedelta(hours=self.full_hours) if self.full_hours else None
 
     def require_of(self, engine: Engine) -> None:
         """Raises ValueError for what a source of this engine cannot have."""

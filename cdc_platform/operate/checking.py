@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import Final
@@ -221,7 +220,7 @@ class _Table:
     def past(self) -> Past:
         """For its proof."""
         reach, declared = self.reach, self.reach.source.verify
-        every = timedelta(hours=declared.full_hours) if reach.incremental and not reach.anew else None
+        every = declared.every if reach.incremental and not reach.anew else None
         return Past(self._notes, self._place(Kind.CURRENT).history, utc_now, every, declared.prefilter)
 
     def look(self, check: Check) -> Finding:

@@ -82,8 +82,8 @@ def _plans(source: Source, jobs: Jobs) -> list[_Plan]:
             "verify",
             when.verify,
             jobs.verify,
-            f"Looks at all tables of {source.name}, and proves that they equal it: with every row if the "
-            f"last time is {source.verify.full_hours:g} h ago.",
+            f"Looks at all tables of {source.name}, and proves that they equal it: with every row"
+            + (f" if the last time is {hours:g} h ago." if (hours := source.verify.full_hours) else "."),
         ),
         _Plan(
             "reconcile",

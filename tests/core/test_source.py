@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from cdc_platform.core.model import Kind
 from cdc_platform.core.source import Source
+from cdc_platform.core.verification import Verification
 
 SECRET = "mongodb://ann:s3cret@db/"
 GIVEN = {"name": "shop", "uri": SECRET, "database": "shop", "collections": ["orders"]}
@@ -73,7 +75,7 @@ def test_a_partitioning_that_cannot_work_is_refused_with_what_can(
         ("mongodb", {"prefilter": True}, "MongoDB does not tell which rows have changed"),
         ("mariadb", {"prefilter": True}, "MariaDB does not tell which rows have changed"),
         ("postgresql", {"read_from": "secondary"}, "read preferences are MongoDB's"),
-        ("mongodb", {"full_hours": 0}, "greater than 0"),
+        ("mongodb", {"full_hours": -1}, "greater than or equal to 0"),
         ("mongodb", {"rows_per_second": 0}, "greater than or equal to 1"),
     ],
 )
@@ -83,3 +85,8 @@ def test_what_a_source_s_engine_cannot_do_for_its_proofs_is_refused(
     given = {"name": "shop", "engine": engine, "uri": f"{engine}://h", "database": "d", "collections": ["t"]}
     with pytest.raises(ValidationError, match=said):
         Source.model_validate({**given, "verify": verify})
+
+
+def test_a_source_may_have_every_proof_read_every_row() -> None:
+    assert Verification(full_hours=0).every is None
+    assert Verification(full_hours=0.5).every == timedelta(minutes=30)
