@@ -37,8 +37,8 @@ soak: install ## what takes long: 10,000 simulated programs, kills, a hot key, m
 	@$(RUN) pytest -v -n 2 -m "soak and not stack" tests/soak $(ARGS) || [ $$? -eq 5 ]  # 5: ARGS chose others
 	@$(RUN) pytest -v -m "soak and stack" tests/soak $(ARGS) || [ $$? -eq 5 ]
 
-test-quick: install ## the unit tests that need no table
-	@$(RUN) pytest -q -n 2 -m "not stack and not matrix and not tables" $(ARGS)
+test-quick: install ## the unit tests that take no time, under a minute
+	@$(RUN) pytest -q -n 2 -m "not stack and not matrix and not long" $(ARGS)
 
 test-e2e: install ## the tests on real components alone
 	@$(RUN) pytest -q $(STACKS) -m "stack and not matrix" $(ARGS)
