@@ -113,20 +113,23 @@ def status(answer: httpx.Response) -> ConnectorStatus | None:
 
 def progress(answer: httpx.Response) -> Progress:
     """Of ``GET /connectors/{name}/offsets``."""
-    positions = [each for each in _read(_POSITIONS, answer).offsets if each.offset.model_fields_set]
+    positions = _positions(answer)
     if not positions:
         return Progress.NOTHING
-    return (
-        Progress.SNAPSHOT
-        if any(p.offset.initsync or p.offset.snapshot for p in positions)
-        else Progress.STREAM
-    )
+    reading = any(each.initsync or each.snapshot for each in positions)
+    return Progress.SNAPSHOT if reading else Progress.STREAM
 
 
 def position(answer: httpx.Response) -> dict[str, object]:
     """The first committed position of the same answer, empty without one."""
-    positions = [each.offset for each in _read(_POSITIONS, answer).offsets if each.offset.model_fields_set]
+    positions = _positions(answer)
     return positions[0].model_dump(exclude_unset=True) if positions else {}
+
+
+def _positions(answer: httpx.Response) -> list[_Offset]:
+    """Those that are positions."""
+    told = (each.offset for each in _read(_POSITIONS, answer).offsets)
+    return [each for each in told if each.model_fields_set]
 
 
 def refused(answer: httpx.Response) -> dict[str, tuple[str, ...]]:

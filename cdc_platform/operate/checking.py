@@ -240,10 +240,10 @@ class _Table:
         name, stream, now = self.replica.name, self.replica.stream, utc_now
         changelog, current = self._place(Kind.CHANGELOG), self._place(Kind.CURRENT)
         if check is Check.LAG:
-            assert self.reach.connector is not None
-            r, limit = self.reach, self.reach.source.lag_seconds
-            ask = partial(by_marker, r.truth_of, name, self.subject, limit, r.sleep)
-            stage = Stage(stream, r.log, self.reach.connector, limit, now, partial(r.pulse.take, ask))
+            reach, limit = self.reach, self.reach.source.lag_seconds
+            assert reach.connector is not None
+            ask = partial(by_marker, reach.truth_of, name, self.subject, limit, reach.sleep)
+            stage = Stage(stream, reach.log, reach.connector, limit, now, partial(reach.pulse.take, ask))
             return lag_check(name, changelog, current if Kind.CURRENT in self._kinds else None, stage)
         if check is Check.OFFSETS_COMPLETE:
             return offsets_complete(name, changelog, self._topic())

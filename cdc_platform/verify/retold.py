@@ -140,7 +140,6 @@ class _Reading:
 
     def lacks(self, starts: Offsets) -> bool:
         """Whether not everything from these places on was read."""
-
         return any(start < self.plan.newest[p].start for p, start in starts.items())
 
 

@@ -153,8 +153,7 @@ def _as_the_source(lake: _Lake, known: Known | None) -> frozenset[str]:
     """Keys that the changelog leads to as the source has them."""
     if known is None:
         return frozenset()
-    happened = had_happened(known.at, known.since, lake.changelog.kind)
-    history = lake.history.lazy().filter(below(lake.current.handle.offsets)).filter(happened)
+    history = lake.history.lazy().filter(_compared(lake, known, None))
     folded = dict(digests(_images(lake.changelog, history), known.shape))
     return frozenset(key for key, digest in known.rows.items() if folded.get(key) == digest)
 
