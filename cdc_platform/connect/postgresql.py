@@ -57,8 +57,9 @@ def where(source: Source) -> str:
 
 
 def rows(connection: Connection, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """``query``: with ``%s`` for each value."""
-    return connection.execute(query.encode(), values).fetchall()
+    """``query``: with ``%s`` for each value; none of a statement that gives no rows."""
+    done = connection.execute(query.encode(), values)
+    return done.fetchall() if done.description else []
 
 
 def _named(source: Source, error: psycopg.Error) -> Terminal | Transient:

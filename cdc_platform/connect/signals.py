@@ -146,9 +146,7 @@ def forget(source: Source, ids: Sequence[str]) -> None:
         case Engine.MONGODB:
             with mongodb.opened(source) as client:
                 client[source.database][source.table(SIGNALS).name].delete_many({"_id": {"$in": list(ids)}})
-        case Engine.POSTGRESQL:
-            _run(source, f"DELETE FROM {_full(source)} WHERE id = ANY(%s) RETURNING id", list(ids))
-        case Engine.MARIADB | Engine.MYSQL:
+        case Engine.POSTGRESQL | Engine.MARIADB | Engine.MYSQL:
             marks = ", ".join(["%s"] * len(ids))
             _run(source, f"DELETE FROM {_full(source)} WHERE id IN ({marks})", *ids)
         case _:
@@ -175,8 +173,7 @@ def _insert(source: Source, signal_id: str, told: dict[str, object]) -> None:
     row = (signal_id, _KIND, orjson.dumps(told).decode())
     match source.engine:
         case Engine.POSTGRESQL | Engine.MARIADB | Engine.MYSQL:
-            returning = " RETURNING id" if source.engine is Engine.POSTGRESQL else ""
-            _run(source, f"INSERT INTO {_full(source)} (id, type, data) VALUES (%s, %s, %s){returning}", *row)
+            _run(source, f"INSERT INTO {_full(source)} (id, type, data) VALUES (%s, %s, %s)", *row)
         case Engine.MONGODB:
             _insert_document(source, table, {"_id": signal_id, "type": _KIND, "data": told})
         case _:
